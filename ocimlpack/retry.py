@@ -1,0 +1,65 @@
+"""When a failed request is worth another try, and how long to wait before it.
+
+The statuses are those that RFC 9110 and RFC 6585 call temporary, and the gateway errors that a
+registry's front end answers while something behind it restarts.
+"""
+
+from __future__ import annotations
+
+import email.utils
+import random
+import time
+from dataclasses import dataclass
+from typing import Final
+
+RETRYABLE_STATUSES: Final = frozenset({408, 425, 429, 500, 502, 503, 504})
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """How often and for how long one request is tried.
+
+    Attributes:
+        attempts: tries in all, the first among them.
+        base: seconds before the second try; doubled before each further one.
+        cap: the longest single delay in seconds, also for what `Retry-After` asks.
+        total: seconds after which no further try begins.
+    """
+
+    attempts: int = 6
+    base: float = 0.5
+    cap: float = 30.0
+    total: float = 120.0
+
+    def delay(self, attempt: int, retry_after: str | None = None) -> float:
+        """Seconds to wait after the failed try number `attempt`, which counts from 1.
+
+        A server's `Retry-After` is obeyed up to the cap, as seconds, fractions or a date. Else the
+        delay is drawn between half and the whole of base·2^(attempt-1), so that many clients that
+        failed together do not come back together.
+        """
+        asked = parse_retry_after(retry_after)
+        if asked is not None:
+            return min(asked, self.cap)
+        whole = min(self.base * 2.0 ** (attempt - 1), self.cap)
+        return whole * (0.5 + random.random() / 2)  # noqa: S311 - a delay is no secret
+
+
+DEFAULT: Final = Policy()
+
+
+def parse_retry_after(value: str | None) -> float | None:
+    """Seconds from now that a `Retry-After` header asks for; None if it can't be read."""
+    if not value:
+        return None
+    try:
+        seconds = float(value)
+    except ValueError:
+        pass
+    else:
+        return max(0.0, seconds) if seconds == seconds and seconds != float("inf") else None
+    try:
+        moment = email.utils.parsedate_to_datetime(value)
+    except ValueError:
+        return None
+    return max(0.0, moment.timestamp() - time.time())

@@ -1,0 +1,168 @@
+"""What a store is: a few small protocols, so that every kind of place is copied to and from alike."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO, Final, Protocol, TypeVar, runtime_checkable
+
+from ocimlpack.errors import InputError
+from ocimlpack.spec.descriptor import Descriptor
+
+CHUNK: Final = 1024 * 1024
+"""Bytes moved at a time. What a transfer holds in memory is a few of these a thread."""
+
+
+class Blob(Protocol):
+    """Content that is asked for, never handed over: so it can be asked for again, further on."""
+
+    def open(self, offset: int = 0) -> AbstractContextManager[BinaryIO]:
+        """Read from `offset` bytes on."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class BytesBlob:
+    """Content in memory: manifests, configs and other small things."""
+
+    content: bytes
+
+    @contextmanager
+    def open(self, offset: int = 0) -> Iterator[BinaryIO]:
+        """Read from `offset` bytes on."""
+        yield io.BytesIO(self.content[offset:])
+
+
+@dataclass(frozen=True, slots=True)
+class FileBlob:
+    """Content that is the whole of a file.
+
+    Attributes:
+        path: the file.
+    """
+
+    path: Path
+
+    @contextmanager
+    def open(self, offset: int = 0) -> Iterator[BinaryIO]:
+        """Read from `offset` bytes on.
+
+        Raises:
+            InputError: the file is gone or can't be read.
+        """
+        try:
+            stream = self.path.open("rb", buffering=0)
+        except OSError as error:
+            raise InputError(f"can't read {self.path}: {error.strerror}") from error
+        with stream:
+            stream.seek(offset)
+            yield stream  # type: ignore[misc]  # FileIO is the BinaryIO that read() needs
+
+
+class ReadableStore(Protocol):
+    """A place to copy from."""
+
+    def resolve(self, name: str) -> Descriptor:
+        """The descriptor that a tag, or a digest in text, stands for.
+
+        Raises:
+            NotFoundError: there is none.
+        """
+        ...
+
+    def exists(self, desc: Descriptor) -> bool:
+        """Whether the content is there, whole."""
+        ...
+
+    def fetch(self, desc: Descriptor) -> Blob:
+        """The content. What is read from it is not yet verified: whoever reads it does that.
+
+        Raises:
+            NotFoundError: from here or from `open`, where the content is not there.
+        """
+        ...
+
+    def close(self) -> None:
+        """Let go of connections and files."""
+        ...
+
+
+class Store(ReadableStore, Protocol):
+    """A place to copy to."""
+
+    def push(self, desc: Descriptor, blob: Blob) -> None:
+        """Take content in. Content that is there already is left as it is.
+
+        Raises:
+            IntegrityError: the blob's bytes are not what the descriptor says; nothing is kept.
+            NotFoundError: a manifest that names content which is not here.
+        """
+        ...
+
+    def tag(self, desc: Descriptor, name: str) -> None:
+        """Let the tag stand for this manifest, whatever it stood for before."""
+        ...
+
+    def untag(self, name: str) -> None:
+        """Take the tag away and leave the content.
+
+        Raises:
+            NotFoundError: there is no such tag.
+            UnsupportedError: a registry that only deletes whole manifests.
+        """
+        ...
+
+    def delete(self, desc: Descriptor) -> int:
+        """Remove a manifest, its tags, and the content that nothing else needs.
+
+        Returns:
+            The bytes freed, as far as this store frees them itself.
+        """
+        ...
+
+
+@runtime_checkable
+class TagLister(Protocol):
+    """A store that can list its tags."""
+
+    def tags(self) -> list[str]:
+        """Every tag, sorted."""
+        ...
+
+
+@runtime_checkable
+class Mountable(Protocol):
+    """A store that can take a blob over from another repository without its bytes moving."""
+
+    def mount(self, desc: Descriptor, source: ReadableStore) -> bool:
+        """Try it; False where the other store is not next to this one or the registry declines."""
+        ...
+
+
+@runtime_checkable
+class RangeReader(Protocol):
+    """A store that can read a part of a blob. The part can't be verified against the digest."""
+
+    def read(self, desc: Descriptor, offset: int, length: int) -> bytes:
+        """Exactly the bytes from `offset` on, fewer only at the content's end."""
+        ...
+
+
+@runtime_checkable
+class ReferrerLister(Protocol):
+    """A store that knows which manifests name another as their subject."""
+
+    def referrers(self, desc: Descriptor) -> list[Descriptor]:
+        """Descriptors of the manifests whose subject this is."""
+        ...
+
+
+Capability = TypeVar("Capability")
+
+
+def capability(store: Any, protocol: type[Capability]) -> Capability | None:
+    """The store as the optional protocol, or None: the one place where that is asked."""
+    return store if isinstance(store, protocol) else None

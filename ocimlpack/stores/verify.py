@@ -1,0 +1,91 @@
+"""The only place where bytes are held against a digest and a size."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import BinaryIO
+
+from ocimlpack.errors import IntegrityError
+from ocimlpack.spec.descriptor import Descriptor
+from ocimlpack.stores.base import CHUNK, Blob
+
+
+class Verifier:
+    """Takes bytes in order and knows, at the end, whether they were the right ones.
+
+    Attributes:
+        seen: how many bytes were taken.
+    """
+
+    def __init__(self, desc: Descriptor) -> None:
+        self._desc = desc
+        self._hash = desc.digest.hasher()
+        self.seen = 0
+
+    def update(self, chunk: bytes | memoryview) -> None:
+        """Take the next bytes.
+
+        Raises:
+            IntegrityError: more than the descriptor's size; nothing of an endless answer is kept.
+        """
+        self.seen += len(chunk)
+        if self.seen > self._desc.size:
+            raise IntegrityError(
+                f"{self._desc.digest} is longer than the {self._desc.size:,} bytes announced",
+                digest=str(self._desc.digest),
+            )
+        self._hash.update(chunk)
+
+    def finish(self) -> None:
+        """All bytes were given.
+
+        Raises:
+            IntegrityError: too few, or the wrong ones.
+        """
+        if self.seen != self._desc.size:
+            raise IntegrityError(
+                f"{self._desc.digest} ends after {self.seen:,} of {self._desc.size:,} bytes",
+                digest=str(self._desc.digest),
+            )
+        if self._hash.hexdigest() != self._desc.digest.hex:
+            raise IntegrityError(
+                f"content announced as {self._desc.digest} has the digest "
+                f"{self._desc.digest.algorithm}:{self._hash.hexdigest()}",
+                digest=str(self._desc.digest),
+            )
+
+
+def chunks(stream: BinaryIO, desc: Descriptor) -> Iterator[bytes]:
+    """The stream's bytes, piece by piece; the end only comes if all of them were right.
+
+    Whoever writes them somewhere must not make that visible before the iteration has ended.
+
+    Raises:
+        IntegrityError: as the verifier says.
+    """
+    verifier = Verifier(desc)
+    while chunk := stream.read(CHUNK):
+        verifier.update(chunk)
+        yield chunk
+    verifier.finish()
+
+
+def read_all(blob: Blob, desc: Descriptor) -> bytes:
+    """The whole of a small blob, verified.
+
+    Raises:
+        IntegrityError: as the verifier says.
+    """
+    with blob.open() as stream:
+        return b"".join(chunks(stream, desc))
+
+
+def check(blob: Blob, desc: Descriptor) -> None:
+    """Read a blob through for no other purpose than to verify it.
+
+    Raises:
+        IntegrityError: as the verifier says.
+    """
+    with blob.open() as stream:
+        for _ in chunks(stream, desc):
+            pass
