@@ -1,0 +1,64 @@
+"""Arguments that many functions share, as typed keyword arguments."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from typing import TypedDict
+
+from ocimlpack.progress import Reporter
+
+StrPath = str | os.PathLike[str]
+
+
+class Connection(TypedDict, total=False):
+    """How the other side is reached, and how much is done at a time.
+
+    Attributes:
+        plain_http: speak http; None (the default) means only to loopback hosts.
+        insecure: do not verify TLS certificates.
+        ca_file: a PEM file of certificate authorities to trust instead of the system's.
+        jobs: how many files are moved or hashed at a time (default 4).
+        report: called with progress events, from any thread.
+    """
+
+    plain_http: bool | None
+    insecure: bool
+    ca_file: StrPath | None
+    jobs: int
+    report: Reporter
+
+
+class Packing(TypedDict, total=False):
+    """How a folder becomes an artifact.
+
+    Attributes:
+        file: a `model.yaml` whose fields override what is detected; default is the one in the
+            folder, if there is one.
+        name: the model's name.
+        version: the model's version.
+        license: an SPDX expression.
+        annotations: annotations of the manifest.
+        include: glob patterns; only files that match one are packed.
+        exclude: glob patterns; files that match one are left out.
+        artifact_type: the manifest's artifactType, for a custom artifact.
+        config: `FILE:MEDIATYPE`, the config blob of a custom artifact.
+        created: an RFC 3339 time to record; default is SOURCE_DATE_EPOCH, and without that no time.
+        dereference: pack what a link points to, also outside the folder.
+    """
+
+    file: StrPath | None
+    name: str | None
+    version: str | None
+    license: str | None
+    annotations: Mapping[str, str]
+    include: Sequence[str]
+    exclude: Sequence[str]
+    artifact_type: str | None
+    config: str | None
+    created: str | None
+    dereference: bool
+
+
+class Moving(Packing, Connection, total=False):
+    """Both: for what packs a folder and sends it somewhere."""

@@ -1,0 +1,197 @@
+"""What the functions return: frozen, and plain enough to become JSON as they are."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class Content:
+    """One piece of content that a dry run looked at.
+
+    Attributes:
+        path: the file's path in the model; for a config or manifest, that word.
+        media_type: its media type.
+        digest: its digest.
+        size: its bytes.
+        fate: "upload", or "skip" where the destination has it.
+    """
+
+    path: str
+    media_type: str
+    digest: str
+    size: int
+    fate: str
+
+
+@dataclass(frozen=True, slots=True)
+class Moved:
+    """What pack, push and copy did.
+
+    Attributes:
+        reference: the destination pinned to the digest: `DEST@sha256:…`.
+        digest: the manifest's digest.
+        size: bytes of all content of the artifact, each piece counted once.
+        files: number of layers.
+        tags: the tags that now stand for it.
+        moved: bytes that were transferred.
+        skipped: bytes that the destination had already.
+        mounted: bytes that the registry took over from another repository.
+        warnings: what a person should know.
+        plan: with dry_run, what would happen to each piece; else empty.
+        dry_run: whether nothing was changed.
+    """
+
+    reference: str
+    digest: str
+    size: int
+    files: int
+    tags: tuple[str, ...] = ()
+    moved: int = 0
+    skipped: int = 0
+    mounted: int = 0
+    warnings: tuple[str, ...] = ()
+    plan: tuple[Content, ...] = ()
+    dry_run: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Pulled:
+    """What pull did.
+
+    Attributes:
+        path: the folder.
+        reference: what was pulled, pinned to its digest.
+        digest: the manifest's digest.
+        files: number of files in the folder that belong to the artifact.
+        size: their bytes.
+        moved: bytes that were transferred.
+        kept: bytes that were there already and found right.
+    """
+
+    path: str
+    reference: str
+    digest: str
+    files: int
+    size: int
+    moved: int
+    kept: int
+
+
+@dataclass(frozen=True, slots=True)
+class Tagged:
+    """What tag did: one full reference for each tag, in the order given."""
+
+    digest: str
+    references: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """One tag of the local store or of a layout.
+
+    Attributes:
+        name: the model's name in the local store; the path for a layout.
+        tag: the tag; empty for a manifest without one.
+        digest: the manifest's digest.
+        size: bytes of all its content.
+        artifact_type: what it is.
+    """
+
+    name: str
+    tag: str
+    digest: str
+    size: int
+    artifact_type: str
+
+
+@dataclass(frozen=True, slots=True)
+class InspectedFile:
+    """One file of an artifact. The digest is that of the layer that holds it."""
+
+    path: str
+    kind: str
+    size: int
+    digest: str
+    media_type: str
+
+
+@dataclass(frozen=True, slots=True)
+class Inspected:
+    """What inspect found.
+
+    Attributes:
+        reference: what was asked for, pinned to its digest.
+        digest: the manifest's digest.
+        artifact_type: what it is.
+        size: bytes of all its content.
+        model: what the config says of the model: name, version, architecture, family, paramSize,
+            precision, format, licenses and so on, as far as it says them.
+        files: its files, in manifest order.
+        tags: the tags that stand for this digest, as far as the place can list them.
+        annotations: the manifest's annotations.
+        manifest: the manifest's bytes as text.
+        config: the config's bytes as text.
+    """
+
+    reference: str
+    digest: str
+    artifact_type: str
+    size: int
+    model: Mapping[str, Any]
+    files: tuple[InspectedFile, ...]
+    tags: tuple[str, ...]
+    annotations: Mapping[str, str]
+    manifest: str
+    config: str
+
+
+@dataclass(frozen=True, slots=True)
+class Removed:
+    """What rm and prune did.
+
+    Attributes:
+        removed: what is gone: references, digests, or paths of partial files.
+        freed: bytes freed here; a registry frees its own later, when it collects garbage.
+        dry_run: whether nothing was changed.
+    """
+
+    removed: tuple[str, ...]
+    freed: int
+    dry_run: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Verified:
+    """What verify found. Problems in files or blobs are not here: they are raised.
+
+    Attributes:
+        target: the folder or reference.
+        digest: the manifest's digest; empty for a whole store.
+        checked: how many files or blobs were read through.
+        size: their bytes.
+        extra: files in the folder that are not the artifact's.
+    """
+
+    target: str
+    digest: str
+    checked: int
+    size: int
+    extra: tuple[str, ...] = field(default=())
+
+
+@dataclass(frozen=True, slots=True)
+class LoggedIn:
+    """What login did.
+
+    Attributes:
+        host: the registry.
+        username: the account.
+        stored: where the credentials went: a path, or the name of a credential helper.
+    """
+
+    host: str
+    username: str
+    stored: str
