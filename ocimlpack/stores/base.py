@@ -90,8 +90,12 @@ class ReadableStore(Protocol):
         ...
 
 
-class Store(ReadableStore, Protocol):
-    """A place to copy to."""
+class Sink(Protocol):
+    """The least that content can be moved into: a folder of files is one, and every store."""
+
+    def exists(self, desc: Descriptor) -> bool:
+        """Whether the content is there, whole."""
+        ...
 
     def push(self, desc: Descriptor, blob: Blob) -> None:
         """Take content in. Content that is there already is left as it is.
@@ -101,6 +105,10 @@ class Store(ReadableStore, Protocol):
             NotFoundError: a manifest that names content which is not here.
         """
         ...
+
+
+class Store(ReadableStore, Sink, Protocol):
+    """A place to copy from and to, with names for what it holds."""
 
     def tag(self, desc: Descriptor, name: str) -> None:
         """Let the tag stand for this manifest, whatever it stood for before."""
