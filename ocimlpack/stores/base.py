@@ -62,6 +62,12 @@ class FileBlob:
             yield stream  # type: ignore[misc]  # FileIO is the BinaryIO that read() needs
 
 
+def local_path(blob: Blob) -> Path | None:
+    """The file whose whole content the blob is, if it is one: it may be cloned instead of read."""
+    path = getattr(blob, "path", None)
+    return path if isinstance(path, Path) else None
+
+
 class ReadableStore(Protocol):
     """A place to copy from."""
 

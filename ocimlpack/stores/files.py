@@ -1,0 +1,178 @@
+"""Writing files so that none is ever seen in part, and reading them."""
+
+from __future__ import annotations
+
+import errno
+import os
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import BinaryIO, Final
+
+from ocimlpack.errors import InputError, OcimlpackError, UnavailableError
+from ocimlpack.spec.descriptor import Descriptor
+from ocimlpack.stores.base import Blob, FileBlob, local_path
+from ocimlpack.stores.verify import check, chunks
+
+_TEMPORARY: Final = ".ocimlpack-"
+_FICLONE: Final = 0x40049409
+"""The ioctl that shares a file's extents: https://man7.org/linux/man-pages/man2/FICLONE.2const.html"""
+
+_NO_ROOM: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+
+
+def write_verified(blob: Blob, desc: Descriptor, path: Path, folder: Path) -> None:
+    """Write content under its final name, once all of it is known to be right and is on disk.
+
+    Args:
+        blob: the content.
+        desc: what it has to be.
+        path: the final name. Somebody else's file that is there by then is replaced by its equal.
+        folder: where it is written first; on the same file system, made if it is absent.
+
+    Raises:
+        IntegrityError: it is something else. Nothing is left.
+        UnavailableError: the disk is full.
+        InputError: the place can't be written to.
+    """
+    temporary: Path | None = None
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(dir=folder, prefix=_TEMPORARY)
+        temporary = Path(name)
+        with os.fdopen(handle, "wb") as stream:
+            os.fchmod(stream.fileno(), 0o666 & ~_umask())
+            _fill(stream, blob, desc, temporary)
+            stream.flush()
+            os.fsync(stream.fileno())
+        temporary.replace(path)
+        sync_folder(path.parent)
+    except OSError as error:
+        raise refused(error, path) from error
+    finally:
+        if temporary is not None:
+            temporary.unlink(missing_ok=True)
+
+
+def _fill(stream: BinaryIO, blob: Blob, desc: Descriptor, temporary: Path) -> None:
+    source = local_path(blob)
+    if source is not None and _clone(source, stream.fileno()):
+        check(FileBlob(temporary), desc)
+        return
+    with blob.open() as content:
+        for chunk in chunks(content, desc):
+            stream.write(chunk)
+
+
+def _clone(source: Path, target: int) -> bool:
+    """Share the source's extents with the target: no bytes move, no room is taken."""
+    if sys.platform != "linux":
+        return False
+    import fcntl
+
+    with source.open("rb") as stream:
+        try:
+            fcntl.ioctl(target, _FICLONE, stream.fileno())
+        except OSError:
+            return False  # another file system, or one that can't
+    return True
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Replace a small file as a whole.
+
+    Raises:
+        UnavailableError: the disk is full.
+        InputError: the place can't be written to.
+    """
+    temporary: Path | None = None
+    try:
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=_TEMPORARY)
+        temporary = Path(name)
+        with os.fdopen(handle, "wb") as stream:
+            os.fchmod(stream.fileno(), 0o666 & ~_umask())
+            stream.write(content)
+            stream.flush()
+            os.fsync(stream.fileno())
+        temporary.replace(path)
+        sync_folder(path.parent)
+    except OSError as error:
+        raise refused(error, path) from error
+    finally:
+        if temporary is not None:
+            temporary.unlink(missing_ok=True)
+
+
+def refused(error: OSError, path: Path) -> OcimlpackError:
+    """The error of ours that a failed write becomes."""
+    if error.errno in _NO_ROOM:
+        return UnavailableError(
+            f"no room left for {path}: {error.strerror}",
+            hint="free some space and run it again; what is complete is kept",
+        )
+    return InputError(f"can't write {path}: {error.strerror or error}")
+
+
+def sync_folder(path: Path) -> None:
+    """Make a rename in this folder survive a power cut, where the system has a way to ask that."""
+    if sys.platform == "win32":
+        return
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    except OSError as error:
+        if error.errno not in {errno.EINVAL, errno.ENOTSUP}:
+            raise
+    finally:
+        os.close(handle)
+
+
+def read_exactly(stream: BinaryIO, length: int) -> bytes:
+    """So many bytes, fewer only at the stream's end."""
+    parts = []
+    while length > 0 and (chunk := stream.read(length)):
+        parts.append(chunk)
+        length -= len(chunk)
+    return b"".join(parts)
+
+
+def is_temporary(path: Path) -> bool:
+    """Whether this is a file that was being written."""
+    return path.name.startswith(_TEMPORARY)
+
+
+def remove_stale(folder: Path, seconds: float, *, dry_run: bool) -> list[tuple[str, int]]:
+    """Remove temporary files that nobody has written to for so long.
+
+    Returns:
+        Their paths, each with its bytes.
+    """
+    found = []
+    for path in sorted(folder.glob(f"{_TEMPORARY}*")):
+        try:
+            status = path.stat()
+            if time.time() - status.st_mtime < seconds:
+                continue
+            if not dry_run:
+                path.unlink()
+        except FileNotFoundError:
+            continue  # its writer finished, or somebody else cleans up as well
+        found.append((str(path), status.st_size))
+    return found
+
+
+def _umask() -> int:
+    # The only portable way to read the mask is to set it; another thread that makes a file in
+    # between would get a wider mode for a moment, so it is done once, before there are threads.
+    return _UMASK
+
+
+def _read_umask() -> int:
+    mask = os.umask(0o077)
+    os.umask(mask)
+    return mask
+
+
+_UMASK: Final = _read_umask()

@@ -1,0 +1,236 @@
+"""The one mover: everything that goes from one store to another goes through `copy`.
+
+It plans (walks the manifests from the root), moves the leaves through the pool, then the manifests,
+children first, then the tags, and reads each tag back. A root that the destination has already may
+lack children, where an earlier copy was interrupted, so all of it is looked at.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO, cast
+
+from ocimlpack.errors import ConflictError, OcimlpackError, Side
+from ocimlpack.progress import Began, Ended, Moved, Outcome, Planned, Reporter, ignore
+from ocimlpack.spec.descriptor import Descriptor
+from ocimlpack.spec.digest import Digest
+from ocimlpack.spec.manifest import Index, Manifest
+from ocimlpack.spec.mediatypes import FILEPATH, TITLE, is_manifest
+from ocimlpack.stores.base import (
+    Blob,
+    BytesBlob,
+    Mountable,
+    ReadableStore,
+    Sink,
+    Store,
+    capability,
+    local_path,
+)
+from ocimlpack.stores.graph import walk
+from ocimlpack.transfer import pool
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a copy has to look at.
+
+    Attributes:
+        manifests: every manifest, children before parents; the root is the last.
+        leaves: every other piece of content, each once.
+    """
+
+    manifests: tuple[Manifest | Index, ...]
+    leaves: tuple[Descriptor, ...]
+
+    @property
+    def size(self) -> int:
+        """Bytes of the leaves."""
+        return sum(leaf.size for leaf in self.leaves)
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """What a copy did, in bytes of leaves: transferred, found there already, taken over."""
+
+    moved: int
+    skipped: int
+    mounted: int
+
+
+def everything(_: Descriptor) -> bool:
+    """The selection of callers that leave nothing out."""
+    return True
+
+
+def plan(
+    src: ReadableStore, root: Descriptor, wanted: Callable[[Descriptor], bool] = everything
+) -> Plan:
+    """Walk the manifests from a root.
+
+    Args:
+        src: where they are.
+        root: a manifest or an index.
+        wanted: which leaves are to be moved at all.
+    """
+    nodes: list[Manifest | Index] = []
+    leaves: dict[Digest, Descriptor] = {}
+    for node in walk(src, root):
+        nodes.append(node)
+        for child in node.children:
+            if not (isinstance(node, Index) or is_manifest(child.media_type)) and wanted(child):
+                leaves.setdefault(child.digest, child)
+    return Plan(tuple(nodes), tuple(leaves.values()))
+
+
+def copy(
+    src: ReadableStore,
+    root: Descriptor,
+    dst: Sink,
+    tags: Sequence[str] = (),
+    *,
+    jobs: int = 4,
+    report: Reporter = ignore,
+    wanted: Callable[[Descriptor], bool] = everything,
+    action: str = "copying",
+) -> Summary:
+    """Move an artifact, with all that it needs, and let the tags stand for it.
+
+    Args:
+        src: where it is.
+        root: its manifest or index.
+        dst: where it goes; a `Store` if tags are given.
+        tags: each is moved here, whatever it stood for before.
+        jobs: how many leaves are moved at a time.
+        report: gets the progress events.
+        wanted: which leaves are to be moved at all.
+        action: the verb that progress shows.
+
+    Raises:
+        OcimlpackError: from either side, `side` saying which. What was moved by then is kept by
+            the destination, and a second copy goes on from there; no tag has been set.
+        ConflictError: also where a tag, read back, stands for something else.
+    """
+    todo = plan(src, root, wanted)
+    report(Planned(action, len(todo.leaves), todo.size))
+    mover = _Mover(src, dst, report)
+    # Large leaves first: begun last, one of them would be moved alone while the other jobs idle.
+    leaves = sorted(todo.leaves, key=lambda leaf: -leaf.size)
+    outcomes = pool.run([mover.task(leaf) for leaf in leaves], jobs)
+    for node in todo.manifests:
+        with _side("destination"):
+            dst.push(node.descriptor, BytesBlob(node.raw))
+    for tag in tags:
+        set_tag(cast(Store, dst), root, tag)
+    sizes: dict[str, int] = {"moved": 0, "skipped": 0, "mounted": 0}
+    for leaf, outcome in zip(leaves, outcomes, strict=True):
+        sizes[outcome] += leaf.size
+    return Summary(**sizes)
+
+
+def set_tag(store: Store, desc: Descriptor, tag: str) -> None:
+    """Move a tag and make sure that it moved.
+
+    Raises:
+        ConflictError: it stands for something else: the registry keeps tags as they are, or
+            somebody else moved it at the same moment.
+    """
+    with _side("destination"):
+        store.tag(desc, tag)
+        found = store.resolve(tag)
+    if found.digest != desc.digest:
+        raise ConflictError(
+            f"the tag {tag} was set to {desc.digest} but stands for {found.digest}",
+            hint="somebody else moved it at the same time, or the registry does not let tags move",
+            side="destination",
+            digest=str(desc.digest),
+        )
+
+
+def label(desc: Descriptor) -> str:
+    """What progress calls a piece of content: its path, else its digest."""
+    return desc.annotations.get(FILEPATH) or desc.annotations.get(TITLE) or str(desc.digest)
+
+
+class _Mover:
+    def __init__(self, src: ReadableStore, dst: Sink, report: Reporter) -> None:
+        self._src = src
+        self._dst = dst
+        self._report = report
+        self._mountable = capability(dst, Mountable)
+
+    def task(self, leaf: Descriptor) -> pool.Task[Outcome]:
+        def move(stop: pool.Stop) -> Outcome:
+            self._report(Began(label(leaf), leaf.size))
+            outcome = self._move(leaf, stop)
+            self._report(Ended(label(leaf), leaf.size, outcome))
+            return outcome
+
+        return move
+
+    def _move(self, leaf: Descriptor, stop: pool.Stop) -> Outcome:
+        with _side("destination"):
+            if self._dst.exists(leaf):
+                return "skipped"
+            if self._mountable and self._mountable.mount(leaf, self._src):
+                return "mounted"
+        with _side("source"):
+            blob = self._src.fetch(leaf)
+        watched = _Watched(blob, label(leaf), self._report, stop)
+        with _side("destination"):
+            self._dst.push(leaf, watched)
+        return "moved"
+
+
+@dataclass(frozen=True, slots=True)
+class _Watched:
+    """A blob that reports how far it was read, and stops when nobody wants it any more.
+
+    Opened again further back, after a failed request, it reports the smaller offset: so progress
+    tells the truth about a retry without anyone keeping count.
+    """
+
+    blob: Blob
+    name: str
+    report: Reporter
+    stop: pool.Stop
+
+    @property
+    def path(self) -> Path | None:
+        """The file behind the blob, where there is one."""
+        return local_path(self.blob)
+
+    @contextmanager
+    def open(self, offset: int = 0) -> Iterator[BinaryIO]:
+        with ExitStack() as stack:
+            with _side("source"):
+                stream = stack.enter_context(self.blob.open(offset))
+            # Not under `_side`: what is raised in the caller's block is the destination's doing.
+            yield cast(BinaryIO, _WatchedStream(stream, self, offset))
+
+
+class _WatchedStream:
+    def __init__(self, stream: BinaryIO, blob: _Watched, offset: int) -> None:
+        self._stream = stream
+        self._blob = blob
+        self._offset = offset
+
+    def read(self, size: int = -1) -> bytes:
+        self._blob.stop.check()
+        with _side("source"):
+            chunk = self._stream.read(size)
+        self._offset += len(chunk)
+        self._blob.report(Moved(self._blob.name, self._offset))
+        return chunk
+
+
+@contextmanager
+def _side(side: Side) -> Iterator[None]:
+    """Say on which side an error arose, unless somebody nearer to it has said so."""
+    try:
+        yield
+    except OcimlpackError as error:
+        error.side = error.side or side
+        raise
