@@ -9,7 +9,8 @@ OcimlpackError              1  something else went wrong
 ├── NotAllowedError         4  credentials missing, wrong or not enough
 ├── IntegrityError          5  bytes that are not what their digest says
 │   └── InvalidContentError    a manifest or an archive that is malformed or unsafe
-├── UnavailableError        6  the other side can't be reached or is failing; trying again may help
+├── UnavailableError        6  the other side is failing; trying again may help
+│   └── UnreachableError       no connection at all: refused, unknown host, no trust
 ├── ConflictError           7  would overwrite, or was changed meanwhile
 ├── UnsupportedError        8  the other side, or this program, can't do that
 └── RefusedError            9  refused by a policy, a signature or a scan
@@ -115,6 +116,15 @@ class UnavailableError(OcimlpackError):
 
     exit_code = 6
     kind = "unavailable"
+
+
+class UnreachableError(UnavailableError):
+    """No connection can be made: a wrong name or port, nothing running there, or no trust in it.
+
+    Another try a second later would end alike, so none is made.
+    """
+
+    kind = "unreachable"
 
 
 class ConflictError(OcimlpackError):

@@ -10,6 +10,7 @@ import email.utils
 import random
 import time
 from dataclasses import dataclass
+from datetime import UTC
 from typing import Final
 
 RETRYABLE_STATUSES: Final = frozenset({408, 425, 429, 500, 502, 503, 504})
@@ -60,6 +61,9 @@ def parse_retry_after(value: str | None) -> float | None:
         return max(0.0, seconds) if seconds == seconds and seconds != float("inf") else None
     try:
         moment = email.utils.parsedate_to_datetime(value)
-    except ValueError:
+        if moment.tzinfo is None:
+            # The form without a zone is to be understood as GMT: RFC 9110, section 5.6.7.
+            moment = moment.replace(tzinfo=UTC)
+        return max(0.0, moment.timestamp() - time.time())
+    except (ValueError, OverflowError):
         return None
-    return max(0.0, moment.timestamp() - time.time())

@@ -27,7 +27,7 @@ class Content:
 
 
 @dataclass(frozen=True, slots=True)
-class Moved:
+class Transferred:
     """What pack, push and copy did.
 
     Attributes:

@@ -84,8 +84,7 @@ def collisions(paths: Iterable[str]) -> list[tuple[str, str]]:
 
 
 def selector(include: Sequence[str], exclude: Sequence[str]) -> Callable[[str], bool]:
-    """Whether a path is wanted: it matches a pattern to include, if there are any, and none to
-    exclude.
+    """Whether a path is wanted: one to include matches, if there are any, and none to exclude.
 
     Patterns are those of `.gitignore` (https://git-scm.com/docs/gitignore#_pattern_format): one
     without a slash matches a name in any folder, one that matches a folder matches all within.

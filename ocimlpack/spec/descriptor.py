@@ -9,13 +9,15 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Any, Final
+from typing import Any, Final, TypeGuard
 
 from ocimlpack.errors import InvalidContentError, InvalidDigestError
 from ocimlpack.spec.digest import Digest
 from ocimlpack.spec.gojson import sorted_map
 
-_MEDIA_TYPE: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9!#$&^_.+-]{0,126}/[A-Za-z0-9][A-Za-z0-9!#$&^_.+-]{0,126}\Z")
+_MEDIA_TYPE: Final = re.compile(
+    r"[A-Za-z0-9][A-Za-z0-9!#$&^_.+-]{0,126}/[A-Za-z0-9][A-Za-z0-9!#$&^_.+-]{0,126}\Z"
+)
 _MAX_SIZE: Final = 2**63 - 1
 _EMPTY: Final[Mapping[str, str]] = MappingProxyType({})
 
@@ -35,7 +37,7 @@ class Descriptor:
     media_type: str
     digest: Digest
     size: int
-    annotations: Mapping[str, str] = field(default=_EMPTY, hash=False)
+    annotations: Mapping[str, str] = field(default_factory=lambda: _EMPTY, hash=False)
     artifact_type: str | None = None
 
     @classmethod
@@ -86,7 +88,7 @@ class Descriptor:
         return Descriptor(self.media_type, self.digest, self.size)
 
 
-def is_media_type(value: object) -> bool:
+def is_media_type(value: object) -> TypeGuard[str]:
     """Whether a value is a media type by the grammar of RFC 6838, section 4.2."""
     return isinstance(value, str) and bool(_MEDIA_TYPE.match(value))
 

@@ -35,7 +35,9 @@ def encode(value: object) -> bytes:
     try:
         return text.translate(_ESCAPES).encode()
     except UnicodeEncodeError as error:
-        raise InputError(f"text that is not valid Unicode: {error.object[error.start :][:20]!r}") from error
+        raise InputError(
+            f"text that is not valid Unicode: {error.object[error.start :][:20]!r}"
+        ) from error
 
 
 def sorted_map(value: Mapping[str, str]) -> dict[str, str]:

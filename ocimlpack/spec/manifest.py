@@ -122,31 +122,27 @@ def parse(raw: bytes, media_type: str | None = None) -> Manifest | Index:
         raise InvalidContentError("manifest has no schemaVersion 2")
     kind = _media_type(value, media_type)
     descriptor = Descriptor.of(raw, kind)
-    subject = value.get("subject")
-    artifact_type = value.get("artifactType")
+    artifact_type = value.get("artifactType") or None
     if artifact_type is not None and not isinstance(artifact_type, str):
         raise InvalidContentError("manifest has an artifactType that is not text")
-    common = {
-        "raw": raw,
-        "descriptor": descriptor,
-        "artifact_type": artifact_type or None,
-        "subject": Descriptor.from_json(subject, "subject") if subject is not None else None,
-        "annotations": check_annotations(value.get("annotations"), "manifest"),
-    }
+    given = value.get("subject")
+    subject = Descriptor.from_json(given, "subject") if given is not None else None
+    annotations = check_annotations(value.get("annotations"), "manifest")
     if kind in mediatypes.INDEXES:
-        return Index(manifests=_descriptors(value, "manifests"), **common)
-    return Manifest(
-        config=Descriptor.from_json(value.get("config"), "config"),
-        layers=_descriptors(value, "layers"),
-        **common,
-    )
+        children = _descriptors(value, "manifests")
+        return Index(raw, descriptor, children, artifact_type, subject, annotations)
+    config = Descriptor.from_json(value.get("config"), "config")
+    layers = _descriptors(value, "layers")
+    return Manifest(raw, descriptor, config, layers, artifact_type, subject, annotations)
 
 
 def _media_type(value: dict[str, Any], given: str | None) -> str:
     inside = value.get("mediaType")
     if inside is not None:
         if not is_media_type(inside) or not mediatypes.is_manifest(inside):
-            raise InvalidContentError(f"not a manifest that is understood: mediaType {inside!r:.100}")
+            raise InvalidContentError(
+                f"not a manifest that is understood: mediaType {inside!r:.100}"
+            )
         if ("manifests" in value) != (inside in mediatypes.INDEXES) or (
             "manifests" in value and "layers" in value
         ):

@@ -21,9 +21,14 @@ _TAG: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}\Z")
 _REPOSITORY: Final = re.compile(
     r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*(?:/[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*)*\Z"
 )
-_HOST: Final = re.compile(r"(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?)(?::[0-9]{1,5})?\Z")
+_HOST: Final = re.compile(
+    r"(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?)(?::[0-9]{1,5})?\Z"
+)
 _BUCKET: Final = re.compile(r"[A-Za-z0-9._-]{1,256}\Z")
 _MAX_REPOSITORY: Final = 255
+_MAX_TEXT: Final = 4096
+"""Characters in a location: more than a path may have."""
+
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f]")
 
 
@@ -80,10 +85,20 @@ class Reference:
         Raises:
             InvalidReferenceError: says what is wrong with it.
         """
+        if len(text) > _MAX_TEXT:
+            raise InvalidReferenceError(f"a location of {len(text):,} characters: {text[:60]!r}…")
         if not text or text != text.strip():
             raise InvalidReferenceError("a location can't be empty or begin or end with a space")
         if _CONTROL.search(text):
             raise InvalidReferenceError(f"control characters in {text!r}")
+        if secret := re.match(
+            r"(?:[a-z][a-z0-9+.-]*://)?[^/@]*:[^/@]*@([^/@]+)/", text, re.IGNORECASE
+        ):
+            # Nothing of it is shown: what stands before the '@' may be a password.
+            raise InvalidReferenceError(
+                "credentials do not belong in a location",
+                hint=f"ocimlpack login {secret.group(1)}",
+            )
         if text.startswith("oci://"):
             return _registry(text.removeprefix("oci://"), text)
         for prefix, parse in _SCHEMES.items():
@@ -96,6 +111,10 @@ class Reference:
         first, slash, _ = text.partition("/")
         if slash and (first == "localhost" or "." in first or ":" in first or first[:1] == "["):
             return _registry(text, text)
+        if re.fullmatch(r"(localhost|[^/:@]*\.[^/:@]*):[0-9]+", text):
+            raise InvalidReferenceError(
+                f"{text!r} names no repository (expected HOST/REPOSITORY[:TAG])"
+            )
         return _local(text)
 
     @property
@@ -155,9 +174,13 @@ def check_repository(name: str, text: str) -> str:
         InvalidReferenceError: says what is wrong with it.
     """
     if not name:
-        raise InvalidReferenceError(f"{text!r} names no repository (expected HOST/REPOSITORY[:TAG])")
+        raise InvalidReferenceError(
+            f"{text!r} names no repository (expected HOST/REPOSITORY[:TAG])"
+        )
     if len(name) > _MAX_REPOSITORY:
-        raise InvalidReferenceError(f"the repository's name is longer than {_MAX_REPOSITORY}: {name[:60]!r}…")
+        raise InvalidReferenceError(
+            f"the repository's name is longer than {_MAX_REPOSITORY}: {name[:60]!r}…"
+        )
     if not _REPOSITORY.match(name):
         hint = None
         if _REPOSITORY.match(name.lower()):
@@ -193,8 +216,10 @@ def _has_separator(text: str) -> bool:
 
 
 def _is_path(text: str) -> bool:
-    return text in {".", ".."} or text.startswith(("./", "../", "/", "~/", ".\\", "..\\")) or bool(
-        re.match(r"[A-Za-z]:[\\/]", text)
+    return (
+        text in {".", ".."}
+        or text.startswith(("./", "../", "/", "~/", ".\\", "..\\"))
+        or bool(re.match(r"[A-Za-z]:[\\/]", text))
     )
 
 
@@ -225,10 +250,12 @@ def _registry(text: str, whole: str) -> Reference:
         bucket = text.partition(":")[0].partition("/")[0]
         raise InvalidReferenceError(
             f"{whole!r} could mean a registry or a bucket",
-            hint=f"for OCI Object Storage write ocios://{bucket}/…; for a registry leave the '@' out",
+            hint=f"write ocios://{bucket}/… for the bucket; leave the '@' out for a registry",
         )
     if not slash:
-        raise InvalidReferenceError(f"{whole!r} names no repository (expected HOST/REPOSITORY[:TAG])")
+        raise InvalidReferenceError(
+            f"{whole!r} names no repository (expected HOST/REPOSITORY[:TAG])"
+        )
     rest, digest = _split_digest(rest, whole)
     rest, tag = _split_tag(rest, whole)
     host = check_host(host, whole)
@@ -280,7 +307,9 @@ def _bucket(text: str, whole: str) -> Reference:
 def _s3(text: str, whole: str) -> Reference:
     host, slash, rest = text.partition("/")
     if not slash or not _BUCKET.match(host):
-        raise InvalidReferenceError(f"{whole!r} names no bucket (expected s3://BUCKET/REPOSITORY[:TAG])")
+        raise InvalidReferenceError(
+            f"{whole!r} names no bucket (expected s3://BUCKET/REPOSITORY[:TAG])"
+        )
     return _hosted(Kind.S3, host, rest, whole)
 
 
@@ -301,13 +330,14 @@ def _hosted(kind: Kind, host: str, rest: str, whole: str) -> Reference:
 
 def _unknown_scheme(scheme: str, whole: str) -> InvalidReferenceError:
     hints = {
-        "http": "write HOST/REPOSITORY without http://, and --plain-http if it is not a loopback host",
+        "http": "write HOST/REPOSITORY without http://, and --plain-http where it is not loopback",
         "https": "write HOST/REPOSITORY without https://",
         "docker": "write HOST/REPOSITORY without docker://",
         "file": "write the path: ./DIR",
     }
     return InvalidReferenceError(
-        f"{scheme}:// is no kind of location that is known: {whole!r}", hint=hints.get(scheme.lower())
+        f"{scheme}:// is no kind of location that is known: {whole!r}",
+        hint=hints.get(scheme.lower()),
     )
 
 

@@ -1,4 +1,4 @@
-"""What a store is: a few small protocols, so that every kind of place is copied to and from alike."""
+"""What a store is: a few small protocols, so that all places are copied to and from alike."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ class FileBlob:
             raise InputError(f"can't read {self.path}: {error.strerror}") from error
         with stream:
             stream.seek(offset)
-            yield stream  # type: ignore[misc]  # FileIO is the BinaryIO that read() needs
+            yield stream
 
 
 def local_path(blob: Blob) -> Path | None:

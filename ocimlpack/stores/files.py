@@ -15,7 +15,9 @@ from ocimlpack.spec.descriptor import Descriptor
 from ocimlpack.stores.base import Blob, FileBlob, local_path
 from ocimlpack.stores.verify import check, chunks
 
-_TEMPORARY: Final = ".ocimlpack-"
+TEMPORARY: Final = ".ocimlpack-"
+"""How the names of files begin that are still being written."""
+
 _FICLONE: Final = 0x40049409
 """The ioctl that shares a file's extents: https://man7.org/linux/man-pages/man2/FICLONE.2const.html"""
 
@@ -40,10 +42,10 @@ def write_verified(blob: Blob, desc: Descriptor, path: Path, folder: Path) -> No
     try:
         folder.mkdir(parents=True, exist_ok=True)
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=folder, prefix=_TEMPORARY)
+        handle, name = tempfile.mkstemp(dir=folder, prefix=TEMPORARY)
         temporary = Path(name)
         with os.fdopen(handle, "wb") as stream:
-            os.fchmod(stream.fileno(), 0o666 & ~_umask())
+            os.fchmod(stream.fileno(), mode())
             _fill(stream, blob, desc, temporary)
             stream.flush()
             os.fsync(stream.fileno())
@@ -89,10 +91,10 @@ def write_atomically(path: Path, content: bytes) -> None:
     """
     temporary: Path | None = None
     try:
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=_TEMPORARY)
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=TEMPORARY)
         temporary = Path(name)
         with os.fdopen(handle, "wb") as stream:
-            os.fchmod(stream.fileno(), 0o666 & ~_umask())
+            os.fchmod(stream.fileno(), mode())
             stream.write(content)
             stream.flush()
             os.fsync(stream.fileno())
@@ -140,7 +142,7 @@ def read_exactly(stream: BinaryIO, length: int) -> bytes:
 
 def is_temporary(path: Path) -> bool:
     """Whether this is a file that was being written."""
-    return path.name.startswith(_TEMPORARY)
+    return path.name.startswith(TEMPORARY)
 
 
 def remove_stale(folder: Path, seconds: float, *, dry_run: bool) -> list[tuple[str, int]]:
@@ -150,7 +152,7 @@ def remove_stale(folder: Path, seconds: float, *, dry_run: bool) -> list[tuple[s
         Their paths, each with its bytes.
     """
     found = []
-    for path in sorted(folder.glob(f"{_TEMPORARY}*")):
+    for path in sorted(folder.glob(f"{TEMPORARY}*")):
         try:
             status = path.stat()
             if time.time() - status.st_mtime < seconds:
@@ -163,13 +165,14 @@ def remove_stale(folder: Path, seconds: float, *, dry_run: bool) -> list[tuple[s
     return found
 
 
-def _umask() -> int:
-    # The only portable way to read the mask is to set it; another thread that makes a file in
-    # between would get a wider mode for a moment, so it is done once, before there are threads.
-    return _UMASK
+def mode() -> int:
+    """The permissions of a new file, by the user's umask: temporary files are made with 0600."""
+    return 0o666 & ~_UMASK
 
 
 def _read_umask() -> int:
+    # The only portable way to read the mask is to set it, so it is done once, before there are
+    # threads that could make a file in between.
     mask = os.umask(0o077)
     os.umask(mask)
     return mask

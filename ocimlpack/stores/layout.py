@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -30,32 +29,20 @@ from ocimlpack.spec.descriptor import Descriptor
 from ocimlpack.spec.digest import Digest
 from ocimlpack.spec.gojson import decode, encode
 from ocimlpack.spec.manifest import Index
-from ocimlpack.spec.mediatypes import OCI_INDEX, REF_NAME, is_manifest
+from ocimlpack.spec.mediatypes import OCI_INDEX, is_manifest
 from ocimlpack.spec.reference import check_tag
 from ocimlpack.stores import files
-from ocimlpack.stores.base import Blob, FileBlob
+from ocimlpack.stores.base import Blob, BytesBlob, FileBlob
 from ocimlpack.stores.graph import check_children, reachable, read_manifest
+from ocimlpack.stores.layout_reader import MAX_INDEX, LayoutReader, entry_json, entry_name
+from ocimlpack.stores.verify import read_all
 
 _VERSION: Final = "1.0.0"
-_MAX_INDEX: Final = 64 * 1024 * 1024
 _LOCK_SECONDS: Final = 60.0
 _STALE_SECONDS: Final = 3600.0
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """One line of the index: a manifest and, where it has one, its name.
-
-    Attributes:
-        name: the value of `org.opencontainers.image.ref.name`; empty where there is none.
-        desc: the manifest.
-    """
-
-    name: str
-    desc: Descriptor
-
-
-class LayoutStore:
+class LayoutStore(LayoutReader):
     """A `Store` in a folder.
 
     Attributes:
@@ -75,56 +62,13 @@ class LayoutStore:
             ConflictError: to be created, but the folder holds something else.
             UnsupportedError: a layout of another version.
         """
+        super().__init__(str(path), name)
         self.path = path
-        self._prefix = f"{name}:" if name else ""
         if not (path / "oci-layout").is_file():
             if not create:
                 raise NotFoundError(f"no image layout at {path}")
             _create(path)
         _check_version(path)
-
-    def resolve(self, name: str) -> Descriptor:
-        """The descriptor that a tag or a digest stands for."""
-        entries = self.entries()
-        if ":" not in name:
-            for entry in entries:
-                if entry.name == self._prefix + name:
-                    return entry.desc.plain
-            raise NotFoundError(f"no tag {name} in {self.path}{_known(entries, self._prefix)}")
-        digest = Digest.parse(name)
-        for entry in entries:
-            if entry.desc.digest == digest:
-                return entry.desc.plain
-        return self._resolve_blob(digest)
-
-    def _resolve_blob(self, digest: Digest) -> Descriptor:
-        """A manifest that only another manifest names, or that lost its tag."""
-        path = self._blob_path(digest)
-        try:
-            size = path.stat().st_size
-        except FileNotFoundError:
-            raise NotFoundError(f"no {digest} in {self.path}", digest=str(digest)) from None
-        untyped = Descriptor("application/octet-stream", digest, size)
-        return read_manifest(self, untyped).descriptor
-
-    def exists(self, desc: Descriptor) -> bool:
-        """Whether a blob of that digest and size is there."""
-        try:
-            return self._blob_path(desc.digest).stat().st_size == desc.size
-        except FileNotFoundError:
-            return False
-
-    def fetch(self, desc: Descriptor) -> Blob:
-        """The content."""
-        path = self._blob_path(desc.digest)
-        if not path.is_file():
-            raise NotFoundError(f"no {desc.digest} in {self.path}", digest=str(desc.digest))
-        return FileBlob(path)
-
-    def read(self, desc: Descriptor, offset: int, length: int) -> bytes:
-        """A part of the content."""
-        with self.fetch(desc).open(offset) as stream:
-            return files.read_exactly(stream, length)
 
     def push(self, desc: Descriptor, blob: Blob) -> None:
         """Take content in."""
@@ -134,18 +78,21 @@ class LayoutStore:
             return
         with self._locked():
             # Under the lock, so that no clean-up removes a child between this look and the entry.
-            if not self.exists(desc):
-                files.write_verified(blob, desc, self._blob_path(desc.digest), self._ingest)
-            node = read_manifest(self, desc)
+            node = manifests.parse(read_all(blob, desc), desc.media_type)
             check_children(self, node)
-            index = self._read_index()
+            if not self.exists(desc):
+                content = BytesBlob(node.raw)
+                files.write_verified(content, desc, self._blob_path(desc.digest), self._ingest)
+            index = self.read_index()
             items = index["manifests"]
             if isinstance(node, Index):
                 # What an index lists needs no entry of its own, and would outlive it.
                 listed = {str(child.digest) for child in node.manifests}
-                items[:] = [each for each in items if _name(each) or each.get("digest") not in listed]
+                items[:] = [
+                    each for each in items if entry_name(each) or each.get("digest") not in listed
+                ]
             if all(each.get("digest") != str(desc.digest) for each in items):
-                items.append(_entry(node))
+                items.append(entry_json(node))
             self._write_index(index)
 
     def tag(self, desc: Descriptor, name: str) -> None:
@@ -154,31 +101,23 @@ class LayoutStore:
         with self._locked():
             if not self.exists(desc):
                 raise NotFoundError(f"no {desc.digest} in {self.path}", digest=str(desc.digest))
-            entry = _entry(read_manifest(self, desc), full)
-            index = self._read_index()
+            entry = entry_json(read_manifest(self, desc), full)
+            index = self.read_index()
             index["manifests"] = [
                 each
                 for each in index["manifests"]
-                if _name(each) != full and (_name(each) or each.get("digest") != str(desc.digest))
+                if entry_name(each) != full
+                and (entry_name(each) or each.get("digest") != str(desc.digest))
             ]
             index["manifests"].append(entry)
             self._write_index(index)
-
-    def tags(self) -> list[str]:
-        """Every tag, sorted; of this store's model where it was opened for one."""
-        names = (entry.name for entry in self.entries())
-        return sorted(
-            name.removeprefix(self._prefix)
-            for name in names
-            if name and name.startswith(self._prefix)
-        )
 
     def untag(self, name: str) -> None:
         """Take the tag away and leave the content, which `prune` may then remove."""
         full = self._prefix + name
         with self._locked():
-            index = self._read_index()
-            kept = [each for each in index["manifests"] if _name(each) != full]
+            index = self.read_index()
+            kept = [each for each in index["manifests"] if entry_name(each) != full]
             if len(kept) == len(index["manifests"]):
                 raise NotFoundError(f"no tag {name} in {self.path}")
             index["manifests"] = kept
@@ -192,32 +131,16 @@ class LayoutStore:
         """
         with self._locked():
             before = reachable(self, [self.resolve(str(desc.digest))])
-            index = self._read_index()
+            index = self.read_index()
             index["manifests"] = [
                 each
                 for each in index["manifests"]
                 if each.get("digest") != str(desc.digest)
-                or (_name(each) and not _name(each).startswith(self._prefix))
+                or (entry_name(each) and not entry_name(each).startswith(self._prefix))
             ]
             self._write_index(index)
             needed = reachable(self, [entry.desc for entry in self.entries()])
             return sum(self._remove(digest) for digest in before - needed)
-
-    def referrers(self, desc: Descriptor) -> list[Descriptor]:
-        """Manifests in the index whose subject this is."""
-        found = []
-        for entry in self.entries():
-            node = read_manifest(self, entry.desc)
-            if node.subject and node.subject.digest == desc.digest:
-                found.append(Descriptor.from_json(_entry(node)))
-        return found
-
-    def entries(self) -> list[Entry]:
-        """Every entry of the index."""
-        return [
-            Entry(_name(each), Descriptor.from_json(each, "an entry of index.json"))
-            for each in self._read_index()["manifests"]
-        ]
 
     def blobs(self) -> Iterator[Descriptor]:
         """Every blob on disk, by the digest that its name says."""
@@ -245,9 +168,6 @@ class LayoutStore:
         removed += files.remove_stale(self._ingest, _STALE_SECONDS, dry_run=dry_run)
         return removed
 
-    def close(self) -> None:
-        """Nothing is held open."""
-
     @property
     def _ingest(self) -> Path:
         return self.path / "ingest"
@@ -264,22 +184,23 @@ class LayoutStore:
             return 0
         return size
 
-    def _read_index(self) -> dict[str, Any]:
+    def _find(self, digest: Digest) -> tuple[Blob, int] | None:
+        path = self._blob_path(digest)
+        try:
+            status = path.stat()
+        except FileNotFoundError:
+            return None
+        return FileBlob(path), status.st_size
+
+    def _index_content(self) -> bytes:
         path = self.path / "index.json"
         try:
             with path.open("rb") as stream:
-                content = stream.read(_MAX_INDEX + 1)
+                return stream.read(MAX_INDEX + 1)
         except FileNotFoundError:
             raise InvalidContentError(f"the layout {self.path} has no index.json") from None
         except OSError as error:
             raise InputError(f"can't read {path}: {error.strerror}") from error
-        if len(content) > _MAX_INDEX:
-            raise InvalidContentError(f"{path} is larger than {_MAX_INDEX:,} bytes")
-        value = decode(content, str(path))
-        items = value.get("manifests") if isinstance(value, dict) else None
-        if not isinstance(items, list) or not all(isinstance(each, dict) for each in items):
-            raise InvalidContentError(f"{path} has no list of manifests")
-        return dict(value)
 
     def _write_index(self, index: Mapping[str, Any]) -> None:
         files.write_atomically(self.path / "index.json", encode(index))
@@ -328,24 +249,6 @@ def _check_version(path: Path) -> None:
     value = decode(content, str(path / "oci-layout"))
     version = value.get("imageLayoutVersion") if isinstance(value, dict) else None
     if version != _VERSION:
-        raise UnsupportedError(f"{path} is an image layout of version {version!r:.20}, not {_VERSION}")
-
-
-def _name(item: Mapping[str, Any]) -> str:
-    annotations = item.get("annotations")
-    return str(annotations.get(REF_NAME, "")) if isinstance(annotations, dict) else ""
-
-
-def _entry(node: manifests.Manifest | Index, name: str = "") -> dict[str, Any]:
-    desc = node.descriptor
-    annotations = {REF_NAME: name} if name else {}
-    return Descriptor(
-        desc.media_type, desc.digest, desc.size, annotations, node.artifact_type
-    ).to_json()
-
-
-def _known(entries: list[Entry], prefix: str) -> str:
-    tags = sorted(each.name.removeprefix(prefix) for each in entries if each.name.startswith(prefix) and each.name)
-    if not tags:
-        return ""
-    return f" (there are: {', '.join(tags[:8])}{', …' if len(tags) > 8 else ''})"
+        raise UnsupportedError(
+            f"{path} is an image layout of version {version!r:.20}, not {_VERSION}"
+        )

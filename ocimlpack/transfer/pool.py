@@ -15,7 +15,7 @@ _GRACE: Final = 2.0
 """Seconds that an interrupted run waits for its threads to notice."""
 
 
-class Stopped(OcimlpackError):
+class StoppedError(OcimlpackError):
     """This task ended early because another one failed; that one's error is what is raised."""
 
 
@@ -33,10 +33,10 @@ class Stop:
         """Call between two pieces of work.
 
         Raises:
-            Stopped: another task has failed, or the user interrupted.
+            StoppedError: another task has failed, or the user interrupted.
         """
         if self._event.is_set():
-            raise Stopped("stopped because another part of the work failed")
+            raise StoppedError("stopped because another part of the work failed")
 
 
 Task = Callable[[Stop], Result]
@@ -94,6 +94,6 @@ class _Run(Generic[Result]):
 
     def _failed(self, error: BaseException) -> None:
         with self._lock:
-            if self.failure is None or isinstance(self.failure, Stopped):
+            if self.failure is None or isinstance(self.failure, StoppedError):
                 self.failure = error
         self.stop.set()

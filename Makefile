@@ -1,0 +1,61 @@
+# The two that matter on a fresh machine: `make demo` and `make test`.
+# PYTHON=python3.13 chooses the interpreter, which then gets a virtual environment of its own.
+
+ifndef VENV
+ifdef PYTHON
+VENV := .venv-$(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])')
+else
+VENV := .venv
+endif
+endif
+RUN := $(VENV)/bin/
+BASE := $(VENV)/.base
+FULL := $(VENV)/.full
+MODEL := .cache/demo/model
+export PYTHON REGISTRY OPTIONS
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+# Two pips in one environment trip over each other, and nothing here gains from running abreast.
+.NOTPARALLEL:
+.PHONY: help demo demo-model test check format bench clean
+
+help: ## show this
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@echo 'Variables: PYTHON=python3.13; for demo REGISTRY=host:port; for test ARGS="-k word"'
+
+demo: $(BASE) $(MODEL) ## pack, tag, pull and compare a real model; REGISTRY=host:port too
+	@$(RUN)python scripts/demo.py
+
+demo-model: $(MODEL) ## only get the demo's model into .cache/demo/model
+
+test: $(FULL) $(MODEL) ## run all tests, against real registries where they can be had
+	$(RUN)python -m pytest $(ARGS)
+
+check: $(FULL) ## ruff, mypy and the architecture test
+	$(RUN)ruff check .
+	$(RUN)ruff format --check .
+	$(RUN)mypy
+	$(RUN)python -m pytest -q tests/test_architecture.py
+
+format: $(FULL) ## put the code into ruff's format
+	$(RUN)ruff check --fix-only .
+	$(RUN)ruff format .
+
+bench: ## measure (comes with the work on transfers)
+	@echo 'The benchmarks come with the work on transfers; see benchmarks/README.md.'
+
+clean: ## remove everything that make made
+	rm -rf .venv .venv-* .cache .mypy_cache .pytest_cache .ruff_cache demo build dist
+
+# Stamps: a second run sets nothing up again.
+$(BASE): pyproject.toml scripts/setup-venv.sh
+	@scripts/setup-venv.sh $(VENV) ''
+	@touch $@
+
+$(FULL): $(BASE)
+	@scripts/setup-venv.sh $(VENV) test,check
+	@touch $@
+
+$(MODEL): | $(BASE)
+	@$(RUN)python scripts/demo_model.py

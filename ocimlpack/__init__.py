@@ -1,0 +1,162 @@
+"""ocimlpack: machine-learning models as OCI artifacts.
+
+    import ocimlpack
+
+    pushed = ocimlpack.push("./model", "registry.example/team/minilm", tags=["1.0"])
+    folder = ocimlpack.pull(f"registry.example/team/minilm@{pushed.digest}", "./out").path
+
+Each function takes plain arguments, returns a frozen result, raises an `OcimlpackError` and prints
+nothing. They are loaded on first use, so that importing the package costs next to nothing.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from ocimlpack._version import __version__
+
+if TYPE_CHECKING:
+    from ocimlpack.app.accounts import login, logout
+    from ocimlpack.app.looking import inspect, verify
+    from ocimlpack.app.moving import copy, pack, pull, push, read_file, resolve
+    from ocimlpack.app.naming import ls, prune, repos, rm, tag, tags
+    from ocimlpack.app.results import (
+        Content,
+        Inspected,
+        InspectedFile,
+        Listed,
+        LoggedIn,
+        Pulled,
+        Removed,
+        Tagged,
+        Transferred,
+        Verified,
+    )
+    from ocimlpack.errors import (
+        ConflictError,
+        InputError,
+        IntegrityError,
+        InvalidContentError,
+        InvalidDigestError,
+        InvalidReferenceError,
+        NotAllowedError,
+        NotFoundError,
+        OcimlpackError,
+        RefusedError,
+        UnavailableError,
+        UnreachableError,
+        UnsafeSourceError,
+        UnsupportedError,
+    )
+    from ocimlpack.progress import Began, Ended, Event, Moved, Planned, Reporter, Retried, Warned
+
+_HOMES = {
+    "ocimlpack.app.accounts": ("login", "logout"),
+    "ocimlpack.app.looking": ("inspect", "verify"),
+    "ocimlpack.app.moving": ("copy", "pack", "pull", "push", "read_file", "resolve"),
+    "ocimlpack.app.naming": ("ls", "prune", "repos", "rm", "tag", "tags"),
+    "ocimlpack.app.results": (
+        "Content",
+        "Inspected",
+        "InspectedFile",
+        "Listed",
+        "LoggedIn",
+        "Pulled",
+        "Removed",
+        "Tagged",
+        "Transferred",
+        "Verified",
+    ),
+    "ocimlpack.errors": (
+        "ConflictError",
+        "InputError",
+        "IntegrityError",
+        "InvalidContentError",
+        "InvalidDigestError",
+        "InvalidReferenceError",
+        "NotAllowedError",
+        "NotFoundError",
+        "OcimlpackError",
+        "RefusedError",
+        "UnavailableError",
+        "UnreachableError",
+        "UnsafeSourceError",
+        "UnsupportedError",
+    ),
+    "ocimlpack.progress": (
+        "Began",
+        "Ended",
+        "Event",
+        "Moved",
+        "Planned",
+        "Reporter",
+        "Retried",
+        "Warned",
+    ),
+}
+_HOME = {name: home for home, names in _HOMES.items() for name in names}
+
+__all__ = [
+    "Began",
+    "ConflictError",
+    "Content",
+    "Ended",
+    "Event",
+    "InputError",
+    "Inspected",
+    "InspectedFile",
+    "IntegrityError",
+    "InvalidContentError",
+    "InvalidDigestError",
+    "InvalidReferenceError",
+    "Listed",
+    "LoggedIn",
+    "Moved",
+    "NotAllowedError",
+    "NotFoundError",
+    "OcimlpackError",
+    "Planned",
+    "Pulled",
+    "RefusedError",
+    "Removed",
+    "Reporter",
+    "Retried",
+    "Tagged",
+    "Transferred",
+    "UnavailableError",
+    "UnreachableError",
+    "UnsafeSourceError",
+    "UnsupportedError",
+    "Verified",
+    "Warned",
+    "__version__",
+    "copy",
+    "inspect",
+    "login",
+    "logout",
+    "ls",
+    "pack",
+    "prune",
+    "pull",
+    "push",
+    "read_file",
+    "repos",
+    "resolve",
+    "rm",
+    "tag",
+    "tags",
+    "verify",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'ocimlpack' has no attribute {name!r}")
+    value = getattr(import_module(_HOME[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,0 +1,174 @@
+"""How results look: sizes, tables, JSON, and the escaping of what could harm a terminal."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import re
+import unicodedata
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from ocimlpack.app.results import Inspected, InspectedFile, Transferred
+
+# Controls (C0, DEL, C1), formats (bidi overrides, zero-width characters), lone surrogates, and the
+# separators of lines and paragraphs: an escape sequence can rewrite what a terminal shows, and an
+# override can make a name read as another (https://www.unicode.org/reports/tr36/#Bidirectional_Text_Spoofing).
+_UNSAFE: Final = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
+_UNITS: Final = ("B", "KiB", "MiB", "GiB", "TiB", "PiB")
+_SHORT_DIGEST: Final = 12
+
+_LABELS: Final = {
+    "name": "Name",
+    "version": "Version",
+    "family": "Family",
+    "architecture": "Architecture",
+    "paramSize": "Parameters",
+    "precision": "Precision",
+    "quantization": "Quantization",
+    "format": "Format",
+    "licenses": "License",
+}
+"""What the fields of a model's config are called, in the order in which they are shown."""
+
+
+def escape(text: str) -> str:
+    r"""The text with every character that is not for display written as `\x1b` or `\u202e`."""
+    if text.isascii() and text.isprintable():
+        return text
+    return "".join(
+        _escape(char) if unicodedata.category(char) in _UNSAFE else char for char in text
+    )
+
+
+def _escape(char: str) -> str:
+    code = ord(char)
+    if code < 0x100:
+        return f"\\x{code:02x}"
+    return f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
+
+
+def size(count: int) -> str:
+    """Bytes for a person, in binary units: `86.7 MiB`."""
+    amount = float(count)
+    for unit in _UNITS:
+        if amount < 1023.95 or unit == _UNITS[-1]:
+            break
+        amount /= 1024
+    return f"{count} B" if unit == "B" else f"{amount:.1f} {unit}"
+
+
+def plural(count: int, noun: str) -> str:
+    """`1 file`, `12 files`."""
+    return f"{count:,} {noun}" + ("" if count == 1 else "s")
+
+
+def short(digest: str) -> str:
+    """A digest cut to what a person compares: `sha256:0123456789ab`."""
+    algorithm, colon, encoded = digest.partition(":")
+    return f"{algorithm}{colon}{encoded[:_SHORT_DIGEST]}"
+
+
+def width(text: str) -> int:
+    """How many cells of a terminal the text takes."""
+    return sum(
+        0 if unicodedata.combining(char) else 2 if unicodedata.east_asian_width(char) in "WF" else 1
+        for char in text
+    )
+
+
+def table(headers: Sequence[str], rows: Iterable[Sequence[str]], right: str = "SIZE") -> list[str]:
+    """Lines of a table.
+
+    Args:
+        headers: the columns' names.
+        rows: the cells; unsafe characters in them are escaped.
+        right: the name of the column that is aligned to the right.
+    """
+    cells = [list(headers), *([escape(cell) for cell in row] for row in rows)]
+    widths = [max(map(width, column)) for column in zip(*cells, strict=True)]
+    lines = []
+    for row in cells:
+        padded = []
+        for header, cell, room in zip(headers, row, widths, strict=True):
+            space = " " * (room - width(cell))
+            padded.append(space + cell if header == right else cell + space)
+        lines.append("  ".join(padded).rstrip())
+    return lines
+
+
+def plain(value: Any) -> Any:
+    """A result as what JSON knows: objects, arrays, strings, numbers."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {
+            field.name: plain(getattr(value, field.name)) for field in dataclasses.fields(value)
+        }
+    if isinstance(value, Mapping):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain(item) for item in value]
+    if value is None or isinstance(value, (bool, int, float, str)):
+        return value
+    return str(value)
+
+
+def document(value: Any) -> str:
+    """A result as one JSON document. It is ASCII, so no terminal is harmed by what is in it."""
+    return json.dumps(plain(value), indent=2) + "\n"
+
+
+def dry_run(moved: Transferred) -> list[str]:
+    """What a dry run found out, a line for each piece of content."""
+    rows = [(item.fate, size(item.size), short(item.digest), item.path) for item in moved.plan]
+    return table(("ACTION", "SIZE", "DIGEST", "PATH"), rows)
+
+
+def files(listed: Sequence[InspectedFile]) -> list[str]:
+    """The files of an artifact, with whole digests."""
+    rows = [(item.kind, size(item.size), item.digest, item.path) for item in listed]
+    return table(("KIND", "SIZE", "DIGEST", "PATH"), rows)
+
+
+def inspected(found: Inspected) -> list[str]:
+    """What an artifact is: its facts, a line for each, then its files."""
+    facts = list(_facts(found))
+    room = max(len(label) for label, _ in facts) + 2
+    lines = [f"{label + ':':<{room}}{escape(value)}" for label, value in facts]
+    if found.files:
+        rows = [(item.kind, size(item.size), item.path) for item in found.files]
+        lines += ["", *table(("KIND", "SIZE", "PATH"), rows)]
+    return lines
+
+
+def _facts(found: Inspected) -> Iterator[tuple[str, str]]:
+    for key in (*_LABELS, *(key for key in found.model if key not in _LABELS)):
+        value = found.model.get(key)
+        if value not in (None, "", [], (), {}):
+            yield _LABELS.get(key) or escape(_spaced(key)), _words(value)
+    yield "Size", size(found.size)
+    yield "Files", f"{len(found.files):,}"
+    if found.tags:
+        yield "Tags", ", ".join(found.tags)
+    yield "Digest", found.digest
+    if found.artifact_type:
+        yield "Type", found.artifact_type
+    yield "Reference", found.reference
+    for key, value in found.annotations.items():
+        yield "Annotation", f"{key}={value}"
+
+
+def _spaced(key: str) -> str:
+    """`inputTypes` as `Input types`."""
+    words = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", " ", key).lower()
+    return words[:1].upper() + words[1:]
+
+
+def _words(value: Any) -> str:
+    if isinstance(value, str):
+        return value
+    if isinstance(value, (list, tuple)):
+        return ", ".join(map(_words, value))
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return json.dumps(plain(value), ensure_ascii=False)

@@ -1,0 +1,285 @@
+"""Reading a layer that is an archive: as a stream, once, and only what is harmless.
+
+The format is that of https://pubs.opengroup.org/onlinepubs/9799919799/utilities/pax.html (ustar and
+its extended headers) with GNU's long names. The standard library's reader is not used: it takes a
+damaged archive for one that ends there, and reads headers of any size into memory.
+"""
+
+from __future__ import annotations
+
+import re
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import BinaryIO, Final
+
+from ocimlpack.errors import InvalidContentError
+from ocimlpack.model.names import check_path
+from ocimlpack.model.zstd import unzstd
+from ocimlpack.spec.descriptor import Descriptor
+from ocimlpack.spec.mediatypes import Encoding
+from ocimlpack.stores.base import CHUNK
+from ocimlpack.stores.verify import chunks
+
+_BLOCK: Final = 512
+_MAX_HEADER: Final = 1024 * 1024
+"""Bytes of an extended header: Go's archive/tar accepts as many."""
+
+_MIN_LIMIT: Final = 64 * 1024 * 1024
+_MAX_RATIO: Final = 100
+_NUMBER: Final = re.compile(rb" *([0-7]*)[ \0]*\Z")
+_RECORD: Final = re.compile(rb"([1-9][0-9]{0,8}) ")
+_KINDS: Final = {
+    b"1": "a hard link",
+    b"2": "a symbolic link",
+    b"3": "a device",
+    b"4": "a device",
+    b"6": "a named pipe",
+    b"S": "a sparse file",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """A file or a folder in an archive.
+
+    Attributes:
+        path: its path, checked.
+        size: its bytes; 0 for a folder.
+        executable: whether anybody may run it.
+    """
+
+    path: str
+    size: int
+    executable: bool
+    is_folder: bool
+
+
+def unpacked_limit(size: int) -> int:
+    """The most bytes that an archive of so many bytes may unpack to, its headers counted.
+
+    Text compresses to a tenth and seldom to less than a fiftieth; gzip can reach a thousandth.
+    """
+    return max(_MIN_LIMIT, _MAX_RATIO * size)
+
+
+def read(
+    stream: BinaryIO, desc: Descriptor, encoding: Encoding
+) -> Iterator[tuple[Item, Iterator[bytes]]]:
+    """The files and folders of an archive, in order, each file with its content.
+
+    What is not read of a content before the next item is asked for is passed over. All of the
+    stream is read and held against the descriptor before the iteration ends, so nothing that was
+    read is to be trusted before that.
+
+    Raises:
+        IntegrityError: the stream is not what the descriptor says.
+        InvalidContentError: it is, and it is no archive, a damaged one, one that holds anything but
+            files and folders with safe names, or one that unpacks to out of proportion much.
+        UnsupportedError: a compression that this installation can't read.
+    """
+    verified = chunks(stream, desc)
+    try:
+        yield from _items(_Pieces(_limited(_decompressed(verified, encoding), desc)))
+    except InvalidContentError as error:
+        # Whether the archive was made like that or was damaged on its way, only its digest tells.
+        _drain(verified)
+        raise InvalidContentError(
+            f"archive {desc.digest}: {error.message}", digest=str(desc.digest)
+        ) from error
+    _drain(verified)
+
+
+def _drain(pieces: Iterator[bytes]) -> None:
+    for _ in pieces:
+        pass
+
+
+def _decompressed(pieces: Iterator[bytes], encoding: Encoding) -> Iterator[bytes]:
+    if encoding == "tar+gzip":
+        return _gunzip(pieces)
+    if encoding == "tar+zstd":
+        return unzstd(pieces)
+    return pieces
+
+
+def _gunzip(pieces: Iterator[bytes]) -> Iterator[bytes]:
+    """RFC 1952: members one after the other, and zeros after the last are padding."""
+    inflater = zlib.decompressobj(wbits=31)
+    try:
+        for piece in pieces:
+            while piece:
+                if inflater.eof:
+                    if not (piece := piece.lstrip(b"\0")):
+                        break
+                    inflater = zlib.decompressobj(wbits=31)
+                yield inflater.decompress(piece, CHUNK)
+                piece = inflater.unconsumed_tail or inflater.unused_data
+        while not inflater.eof and (rest := inflater.decompress(b"", CHUNK)):
+            yield rest
+    except zlib.error as error:
+        raise InvalidContentError("it is not valid gzip") from error
+    if not inflater.eof:
+        raise InvalidContentError("its gzip stream breaks off")
+
+
+def _limited(pieces: Iterator[bytes], desc: Descriptor) -> Iterator[bytes]:
+    limit, seen = unpacked_limit(desc.size), 0
+    for piece in pieces:
+        seen += len(piece)
+        if seen > limit:
+            raise InvalidContentError(f"its {desc.size:,} bytes unpack to more than {limit:,}")
+        yield piece
+
+
+class _Pieces:
+    """Pieces of any size, read in sizes as they are needed."""
+
+    def __init__(self, pieces: Iterator[bytes]) -> None:
+        self._pieces = pieces
+        self._rest = memoryview(b"")
+
+    def read(self, size: int) -> bytes:
+        """At least one byte and at most `size`, none at the end."""
+        while not self._rest:
+            piece = next(self._pieces, None)
+            if piece is None:
+                return b""
+            self._rest = memoryview(piece)
+        taken, self._rest = self._rest[:size], self._rest[size:]
+        return bytes(taken)
+
+    def exactly(self, size: int) -> bytes:
+        return b"".join(self.up_to(size))
+
+    def up_to(self, size: int) -> Iterator[bytes]:
+        """The next `size` bytes."""
+        while size:
+            if not (piece := self.read(min(size, CHUNK))):
+                raise InvalidContentError("it breaks off in the middle of a file or a header")
+            size -= len(piece)
+            yield piece
+
+    def block(self) -> bytes | None:
+        """The next header; None at the end, which is the stream's or two blocks of zeros."""
+        if not (begin := self.read(_BLOCK)):
+            return None
+        block = begin + self.exactly(_BLOCK - len(begin))
+        if any(block):
+            return block
+        if (begin := self.read(_BLOCK)) and any(begin + self.exactly(_BLOCK - len(begin))):
+            raise InvalidContentError("it goes on after a block of zeros")
+        return None
+
+
+def _items(stream: _Pieces) -> Iterator[tuple[Item, Iterator[bytes]]]:
+    extended: dict[str, bytes] = {}
+    while (block := stream.block()) is not None:
+        _check_sum(block)
+        kind = block[156:157]
+        size = _number(block[124:136])
+        if kind in {b"x", b"g", b"L"}:
+            extended |= _extension(kind, _content(stream, size))
+            continue
+        path = _text(extended.get("path", _own_name(block)))
+        if "size" in extended:
+            size = _decimal(extended["size"])
+        extended = {}
+        if kind not in {b"0", b"\0", b"7", b"5"}:
+            what = _KINDS.get(kind, f"an entry of type {kind!r}")
+            raise InvalidContentError(f"{path!r:.150} is {what}, not a file or a folder")
+        # Archives from before the folder's type was invented mark one by the slash.
+        is_folder = kind == b"5" or path.endswith("/")
+        path = _relative(path) if is_folder else _relative(path) or path
+        if is_folder and size:
+            raise InvalidContentError(f"the folder {path!r:.150} has content")
+        content = stream.up_to(size)
+        if path:
+            executable = not is_folder and bool(_number(block[100:108]) & 0o111)
+            yield Item(check_path(path), size, executable, is_folder), content
+        _drain(content)
+        stream.exactly(-size % _BLOCK)
+
+
+def _content(stream: _Pieces, size: int) -> bytes:
+    if size > _MAX_HEADER:
+        raise InvalidContentError(f"an extended header has {size:,} bytes")
+    content = stream.exactly(size)
+    stream.exactly(-size % _BLOCK)
+    return content
+
+
+def _extension(kind: bytes, content: bytes) -> dict[str, bytes]:
+    """What an extended header says about the file after it."""
+    if kind == b"L":
+        return {"path": content.partition(b"\0")[0]}
+    found = _records(content)
+    if any(key.startswith("GNU.sparse.") for key in found):
+        raise InvalidContentError("it holds a sparse file")
+    wanted = {key: found[key] for key in ("path", "size") if key in found}
+    if kind == b"g":
+        if wanted:
+            raise InvalidContentError("a header gives one name or size to all files")
+        return {}
+    return wanted
+
+
+def _records(content: bytes) -> dict[str, bytes]:
+    """The records `LENGTH KEY=VALUE\\n`, the length counting all of it."""
+    found: dict[str, bytes] = {}
+    start = 0
+    while start < len(content):
+        match = _RECORD.match(content, start)
+        end = start + int(match[1]) if match else 0
+        if not match or end <= match.end() or end > len(content) or content[end - 1 : end] != b"\n":
+            raise InvalidContentError("an extended header can't be read")
+        key, equals, value = content[match.end() : end - 1].partition(b"=")
+        if not equals:
+            raise InvalidContentError("an extended header can't be read")
+        found[_text(key)] = value
+        start = end
+    return found
+
+
+def _check_sum(block: bytes) -> None:
+    # Early writers added the bytes up as signed ones.
+    expected = _number(block[148:156])
+    blank = block[:148] + b" " * 8 + block[156:]
+    if expected not in {sum(blank), sum(blank) - 256 * sum(byte > 127 for byte in blank)}:
+        raise InvalidContentError("a header's checksum is wrong, or it is no tar archive")
+
+
+def _number(field: bytes) -> int:
+    if field[0] == 0x80:  # GNU's binary form, for what octal digits have no room for
+        return int.from_bytes(field[1:])
+    match = _NUMBER.match(field)
+    if not match:
+        raise InvalidContentError("a header has a number that can't be read")
+    return int(match[1] or b"0", 8)
+
+
+def _decimal(value: bytes) -> int:
+    if not re.fullmatch(rb"[0-9]{1,19}", value):
+        raise InvalidContentError("a header has a number that can't be read")
+    return int(value)
+
+
+def _own_name(block: bytes) -> bytes:
+    name = block[:100].partition(b"\0")[0]
+    prefix = block[345:500].partition(b"\0")[0] if block[257:263] == b"ustar\0" else b""
+    return prefix + b"/" + name if prefix else name
+
+
+def _text(value: bytes) -> str:
+    try:
+        return value.decode()
+    except UnicodeDecodeError as error:
+        raise InvalidContentError(f"a name in it is not UTF-8: {value[:60]!r}") from error
+
+
+def _relative(path: str) -> str:
+    """Without the `./` that names often begin with and the `/` that folders end with."""
+    while path.startswith("./"):
+        path = path[2:].lstrip("/")
+    path = path.removesuffix("/")
+    return "" if path == "." else path

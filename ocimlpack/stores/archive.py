@@ -1,0 +1,183 @@
+"""An image layout as one tar file, for networks that are not connected: `oci-archive:FILE.tar`.
+
+Read, the file stays as it is: blobs are parts of it, found by their offsets. Written, it is
+unpacked beside itself, changed as a layout, and replaced as a whole when all went well; so an
+archive can hold several models and is never seen half-written.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import tarfile
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO, Final, cast
+
+from ocimlpack.errors import InputError, InvalidContentError, NotFoundError, UnsupportedError
+from ocimlpack.spec.digest import Digest
+from ocimlpack.stores import files
+from ocimlpack.stores.base import CHUNK, Blob
+from ocimlpack.stores.layout import LayoutStore
+from ocimlpack.stores.layout_reader import MAX_INDEX, LayoutReader
+
+_BLOCK: Final = 512
+_MEMBER: Final = re.compile(
+    r"(oci-layout|index\.json|blobs/(sha256/[0-9a-f]{64}|sha512/[0-9a-f]{128}))\Z"
+)
+_MAX_MEMBERS: Final = 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class PartBlob:
+    """Content that is a part of a file.
+
+    Attributes:
+        file: the file.
+        start: where in it the content begins.
+        size: its bytes.
+    """
+
+    file: Path
+    start: int
+    size: int
+
+    @contextmanager
+    def open(self, offset: int = 0) -> Iterator[BinaryIO]:
+        """Read from `offset` bytes on, to the content's end."""
+        with self.file.open("rb") as stream:
+            stream.seek(self.start + offset)
+            yield cast(BinaryIO, _Part(stream, max(0, self.size - offset)))
+
+
+class _Part:
+    def __init__(self, stream: BinaryIO, left: int) -> None:
+        self._stream = stream
+        self._left = left
+
+    def read(self, size: int = -1) -> bytes:
+        chunk = self._stream.read(self._left if size < 0 else min(size, self._left))
+        self._left -= len(chunk)
+        return chunk
+
+
+class ArchiveReader(LayoutReader):
+    """A `ReadableStore` over an image layout in a tar file that is not compressed."""
+
+    def __init__(self, path: Path) -> None:
+        """List the archive's members, once.
+
+        Raises:
+            NotFoundError: there is no such file.
+            InvalidContentError: it is no tar file, or holds no image layout.
+            UnsupportedError: it is compressed.
+        """
+        super().__init__(str(path))
+        self._members = _members(path)
+
+    def _index_content(self) -> bytes:
+        part = self._members["index.json"]
+        with part.open() as stream:
+            return stream.read(min(part.size, MAX_INDEX + 1))
+
+    def _find(self, digest: Digest) -> tuple[Blob, int] | None:
+        part = self._members.get(f"blobs/{digest.algorithm}/{digest.hex}")
+        return (part, part.size) if part else None
+
+
+@contextmanager
+def rewritten(path: Path) -> Iterator[LayoutStore]:
+    """A layout with the archive's content, which becomes the archive if the block ends well.
+
+    Raises:
+        InvalidContentError: the file is there but no archive of an image layout.
+        UnavailableError: the disk is full.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        work = Path(tempfile.mkdtemp(dir=path.parent, prefix=files.TEMPORARY))
+    except OSError as error:
+        raise files.refused(error, path) from error
+    try:
+        store = LayoutStore(work, create=True)
+        if path.exists():
+            _unpack(path, work)
+        yield store
+        _pack(work, path)
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+
+
+def _members(path: Path) -> dict[str, PartBlob]:
+    if path.is_dir():
+        raise InputError(f"{path} is a folder, not an archive", hint=f"for a layout: oci:{path}")
+    members: dict[str, PartBlob] = {}
+    try:
+        with path.open("rb") as stream:
+            if stream.read(2) in {b"\x1f\x8b", b"(\xb5", b"BZ"}:
+                raise UnsupportedError(f"{path} is compressed", hint="decompress it first")
+        with tarfile.open(path, "r:") as archive:
+            for count, member in enumerate(archive):
+                if count > _MAX_MEMBERS:
+                    raise InvalidContentError(f"{path} has more than {_MAX_MEMBERS:,} members")
+                name = member.name.removeprefix("./")
+                if member.isreg() and not member.issparse() and _MEMBER.match(name):
+                    members[name] = PartBlob(path, member.offset_data, member.size)
+    except FileNotFoundError:
+        raise NotFoundError(f"no archive at {path}") from None
+    except tarfile.TarError as error:
+        raise InvalidContentError(f"{path} is no tar archive that can be read: {error}") from error
+    except OSError as error:
+        raise InputError(f"can't read {path}: {error.strerror}") from error
+    if not {"oci-layout", "index.json"} <= members.keys():
+        raise InvalidContentError(f"{path} holds no image layout")
+    return members
+
+
+def _unpack(path: Path, work: Path) -> None:
+    """Take out what a layout consists of and nothing else: only names of that form are written."""
+    try:
+        for name, part in _members(path).items():
+            target = work / name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            with part.open() as source, target.open("wb") as stream:
+                shutil.copyfileobj(source, stream, CHUNK)
+    except OSError as error:
+        raise files.refused(error, work) from error
+
+
+def _pack(work: Path, path: Path) -> None:
+    """Write the archive: a layout of the same content gives the same bytes."""
+    names = ["oci-layout", "index.json"]
+    names += sorted(
+        str(each.relative_to(work)) for each in work.glob("blobs/*/*") if each.is_file()
+    )
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=files.TEMPORARY)
+    try:
+        with os.fdopen(handle, "wb") as stream:
+            os.fchmod(stream.fileno(), files.mode())
+            for name in names:
+                _append(stream, work / name, name)
+            stream.write(bytes(2 * _BLOCK))  # two empty blocks are the end of an archive
+            stream.flush()
+            os.fsync(stream.fileno())
+        Path(temporary).replace(path)
+        files.sync_folder(path.parent)
+    except OSError as error:
+        raise files.refused(error, path) from error
+    finally:
+        Path(temporary).unlink(missing_ok=True)
+
+
+def _append(stream: BinaryIO, source: Path, name: str) -> None:
+    member = tarfile.TarInfo(name)
+    member.size = source.stat().st_size
+    member.mode = 0o644
+    stream.write(member.tobuf(tarfile.GNU_FORMAT))
+    with source.open("rb") as content:
+        shutil.copyfileobj(content, stream, CHUNK)
+    stream.write(bytes(-member.size % _BLOCK))

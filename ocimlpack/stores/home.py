@@ -1,0 +1,29 @@
+"""Where this program keeps things on a user's machine."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+
+def data() -> Path:
+    """The folder for what is worth keeping: `$OCIMLPACK_HOME`, else the user's data folder.
+
+    https://specifications.freedesktop.org/basedir-spec/latest/
+    """
+    if chosen := os.environ.get("OCIMLPACK_HOME"):
+        return Path(chosen).expanduser().absolute()
+    base = os.environ.get("XDG_DATA_HOME", "")
+    # The specification: a relative path there is invalid and to be ignored.
+    root = Path(base) if os.path.isabs(base) else Path.home() / ".local" / "share"
+    return root / "ocimlpack"
+
+
+def store() -> Path:
+    """The image layout that is the local store."""
+    return data() / "store"
+
+
+def models() -> Path:
+    """Folders of pulled models that `resolve` hands out, one a digest."""
+    return data() / "models"

@@ -1,0 +1,321 @@
+"""A repository of an OCI registry as a `Store`.
+
+https://github.com/opencontainers/distribution-spec/blob/v1.1.1/spec.md
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Final
+
+from ocimlpack.errors import (
+    IntegrityError,
+    InvalidContentError,
+    UnsupportedError,
+)
+from ocimlpack.spec import manifest as manifests
+from ocimlpack.spec.descriptor import Descriptor
+from ocimlpack.spec.digest import Digest
+from ocimlpack.spec.gojson import decode
+from ocimlpack.spec.mediatypes import INDEXES, MANIFESTS, is_manifest
+from ocimlpack.spec.reference import check_tag
+from ocimlpack.stores.base import Blob, BytesBlob, ReadableStore
+from ocimlpack.stores.challenge import repository_scope
+from ocimlpack.stores.download import RegistryBlob
+from ocimlpack.stores.upload import Upload
+from ocimlpack.stores.verify import read_all
+
+if TYPE_CHECKING:
+    from ocimlpack.stores._oras import Response, Session
+
+_ACCEPT: Final = ", ".join(sorted(MANIFESTS | INDEXES))
+_MAX_LIST: Final = 16 * 1024 * 1024
+_MAX_PAGES: Final = 10_000
+_MAX_REMEMBERED: Final = 16
+_NEXT: Final = re.compile(r'<([^>]*)>\s*;(?:[^,]*;)?\s*rel="?next"?', re.IGNORECASE)
+
+
+class RegistryStore:
+    """A `Store` behind the distribution API.
+
+    Attributes:
+        session: the registry.
+        repository: the repository's name there.
+    """
+
+    def __init__(self, session: Session, repository: str) -> None:
+        self.session = session
+        self.repository = repository
+        self._base = f"/v2/{repository}"
+        self._pull = repository_scope(repository, "pull")
+        self._push = repository_scope(repository, "pull", "push")
+        self._remembered: dict[Digest, bytes] = {}
+        self._upload = Upload(session, repository)
+
+    def resolve(self, name: str) -> Descriptor:
+        """The descriptor that a tag or a digest stands for, by a HEAD where that suffices."""
+        wanted = Digest.parse(name) if ":" in name else None
+        response = self._manifest_request("HEAD", name, expect=(200, 405))
+        response.close()
+        media_type = response.headers.get("Content-Type", "").partition(";")[0].strip()
+        digest, size = (
+            response.headers.get("Docker-Content-Digest"),
+            response.headers.get("Content-Length"),
+        )
+        if response.status != 200 or not digest or not size or not is_manifest(media_type):
+            return self._resolve_by_reading(name, wanted)
+        found = Descriptor.from_json(
+            {
+                "mediaType": media_type,
+                "digest": digest,
+                "size": int(size) if size.isdigit() else None,
+            },
+            f"the answer of {self.session.host}",
+        )
+        if wanted and found.digest != wanted:
+            raise _other_manifest(self.session.host, wanted, found.digest)
+        return found
+
+    def _resolve_by_reading(self, name: str, wanted: Digest | None) -> Descriptor:
+        with self._opened(self._manifest_request("GET", name)) as response:
+            raw = response.read_all(manifests.MAX_SIZE)
+            media_type = response.headers.get("Content-Type", "").partition(";")[0].strip()
+        desc = manifests.parse(raw, media_type).descriptor
+        if wanted and wanted != desc.digest:
+            if wanted.algorithm == "sha256":
+                raise _other_manifest(self.session.host, wanted, desc.digest)
+            desc = Descriptor(desc.media_type, wanted, desc.size)
+            read_all(BytesBlob(raw), desc)
+        self._remember(desc.digest, raw)
+        return desc
+
+    def exists(self, desc: Descriptor) -> bool:
+        """Whether the registry has it, in this repository."""
+        kind = "manifests" if is_manifest(desc.media_type) else "blobs"
+        response = self.session.request(
+            "HEAD",
+            f"{self._base}/{kind}/{desc.digest}",
+            what=f"{desc.digest} in {self.repository}",
+            scope=self._pull,
+            expect=(200, 404),
+            headers={"Accept": _ACCEPT} if kind == "manifests" else {},
+        )
+        response.close()
+        size = response.headers.get("Content-Length")
+        return response.status == 200 and (size is None or size == str(desc.size))
+
+    def fetch(self, desc: Descriptor) -> Blob:
+        """The content: a manifest at once, a blob when it is opened."""
+        if not is_manifest(desc.media_type):
+            return RegistryBlob(self.session, self.repository, desc)
+        raw = self._remembered.get(desc.digest)
+        if raw is None:
+            with self._opened(self._manifest_request("GET", str(desc.digest))) as response:
+                # Checked here and not only by the reader: a pinned digest is what people rely on.
+                raw = response.read_all(manifests.MAX_SIZE)
+            self._check_pinned(desc, raw)
+            self._remember(desc.digest, raw)
+        return BytesBlob(raw)
+
+    def read(self, desc: Descriptor, offset: int, length: int) -> bytes:
+        """A part of a blob, by a range request."""
+        if length <= 0 or offset >= desc.size:
+            return b""
+        return RegistryBlob(self.session, self.repository, desc).read(offset, length)
+
+    def push(self, desc: Descriptor, blob: Blob) -> None:
+        """Take content in: a blob by an upload, a manifest by a single request."""
+        if self.exists(desc):
+            return
+        if not is_manifest(desc.media_type):
+            self._upload.send(desc, blob)
+            return
+        raw = read_all(blob, desc)
+        response = self._put_manifest(str(desc.digest), desc.media_type, raw)
+        self._check_stored(desc, response)
+        self._remember(desc.digest, raw)
+        subject = manifests.parse(raw, desc.media_type).subject
+        if subject is not None and "OCI-Subject" not in response.headers:
+            from ocimlpack.stores import referrers
+
+            referrers.add(self, subject, manifests.parse(raw, desc.media_type))
+
+    def tag(self, desc: Descriptor, name: str) -> None:
+        """Let the tag stand for this manifest."""
+        check_tag(name)
+        raw = read_all(self.fetch(desc), desc)
+        self._check_stored(desc, self._put_manifest(name, desc.media_type, raw))
+
+    def tags(self) -> list[str]:
+        """Every tag, sorted."""
+        pages = list_pages(
+            self.session,
+            f"{self._base}/tags/list",
+            "tags",
+            self._pull,
+            f"tags of {self.repository}",
+        )
+        return sorted(set(pages))
+
+    def untag(self, name: str) -> None:
+        """Take the tag away, where the registry can do that."""
+        self._delete(
+            check_tag(name),
+            f"the tag {name} of {self.repository}",
+            "this registry only deletes whole manifests: "
+            f"ocimlpack rm {self.session.host}/{self.repository}@DIGEST",
+        )
+
+    def delete(self, desc: Descriptor) -> int:
+        """Remove a manifest and its tags; the registry frees their content when it cleans up."""
+        self._delete(
+            str(desc.digest),
+            f"{desc.digest} in {self.repository}",
+            ("deletion is switched off there, or not offered at all"),
+        )
+        self._remembered.pop(desc.digest, None)
+        return 0
+
+    def mount(self, desc: Descriptor, source: ReadableStore) -> bool:
+        """Take a blob over from another repository of the same registry."""
+        if not isinstance(source, RegistryStore) or source.session.origin != self.session.origin:
+            return False
+        if is_manifest(desc.media_type) or source.repository == self.repository:
+            return False
+        return self._upload.mount(desc, source.repository)
+
+    def referrers(self, desc: Descriptor) -> list[Descriptor]:
+        """Manifests whose subject this is, by the API or the tag that stands in for it."""
+        from ocimlpack.stores import referrers
+
+        return referrers.find(self, desc)
+
+    def close(self) -> None:
+        """Close the connections."""
+        self.session.close()
+
+    def _manifest_request(
+        self, method: str, name: str, expect: tuple[int, ...] = (200,)
+    ) -> Response:
+        joined = "@" if ":" in name else ":"
+        return self.session.request(
+            method,
+            f"{self._base}/manifests/{name}",
+            what=f"{self.repository}{joined}{name}",
+            scope=self._pull,
+            expect=expect,
+            headers={"Accept": _ACCEPT},
+        )
+
+    def _put_manifest(self, name: str, media_type: str, raw: bytes) -> Response:
+        joined = "@" if ":" in name else ":"
+        response = self.session.request(
+            "PUT",
+            f"{self._base}/manifests/{name}",
+            what=f"the manifest {self.repository}{joined}{name}",
+            scope=self._push,
+            expect=(200, 201, 202),
+            headers={"Content-Type": media_type},
+            body=raw,
+        )
+        response.close()
+        return response
+
+    def _check_stored(self, desc: Descriptor, response: Response) -> None:
+        stored = response.headers.get("Docker-Content-Digest")
+        if stored and desc.digest.algorithm == "sha256" and stored != str(desc.digest):
+            raise IntegrityError(
+                f"{self.session.host} stored the manifest {desc.digest} as {stored:.100}",
+                digest=str(desc.digest),
+            )
+
+    def _check_pinned(self, desc: Descriptor, raw: bytes) -> None:
+        if desc.digest.algorithm == "sha256" and Digest.of(raw) != desc.digest:
+            raise _other_manifest(self.session.host, desc.digest, Digest.of(raw))
+
+    def _delete(self, name: str, what: str, hint: str) -> None:
+        try:
+            self.session.request(
+                "DELETE",
+                f"{self._base}/manifests/{name}",
+                what=what,
+                scope=repository_scope(self.repository, "pull", "push", "delete"),
+                expect=(200, 202, 204),
+            ).close()
+        except UnsupportedError as error:
+            raise UnsupportedError(
+                f"{self.session.host} can't delete {what}: status {error.status}",
+                hint=hint,
+                status=error.status,
+            ) from error
+
+    def _remember(self, digest: Digest, raw: bytes) -> None:
+        """Keep a few manifests: what was just pushed is tagged next, what was resolved is read."""
+        while len(self._remembered) >= _MAX_REMEMBERED:
+            self._remembered.pop(next(iter(self._remembered)))
+        self._remembered[digest] = raw
+
+    @contextmanager
+    def _opened(self, response: Response) -> Iterator[Response]:
+        try:
+            yield response
+        finally:
+            response.close()
+
+
+def list_repositories(session: Session) -> list[str]:
+    """Every repository that the registry lists to these credentials, sorted."""
+    return sorted(
+        set(
+            list_pages(
+                session,
+                "/v2/_catalog",
+                "repositories",
+                "registry:catalog:*",
+                "list of repositories",
+            )
+        )
+    )
+
+
+def list_pages(session: Session, path: str, key: str, scope: str, what: str) -> Iterator[str]:
+    """The items of a list that comes in pages.
+
+    Raises:
+        InvalidContentError: no such list, or one that never ends.
+    """
+    url: str | None = f"{path}?n=1000"
+    seen: set[str] = set()
+    for _ in range(_MAX_PAGES):
+        if url is None:
+            return
+        if url in seen:
+            break
+        seen.add(url)
+        response = session.request("GET", url, what=what, scope=scope)
+        page = decode(response.read_all(_MAX_LIST), f"the {what}")
+        items = (page.get(key) if isinstance(page, dict) else None) or []
+        if not isinstance(items, list) or not all(isinstance(item, str) for item in items):
+            raise InvalidContentError(f"{session.host} gave no {what} that can be read")
+        yield from items
+        url = _next_page(session, response, what)
+    raise InvalidContentError(f"the {what} at {session.host} has no end")
+
+
+def _next_page(session: Session, response: Response, what: str) -> str | None:
+    link = _NEXT.search(response.headers.get("Link", ""))
+    if not link:
+        return None
+    url = session.locate(response.url, link.group(1), what)
+    if not session.same_origin(url):
+        raise InvalidContentError(f"{session.host} continues the {what} on another host")
+    return url
+
+
+def _other_manifest(host: str, wanted: Digest, found: Digest) -> IntegrityError:
+    return IntegrityError(
+        f"{host} gave another manifest than asked for: {found} instead of {wanted}",
+        digest=str(wanted),
+    )

@@ -1,0 +1,85 @@
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from ocimlpack.app.results import Inspected, InspectedFile, Verified
+from ocimlpack.cli.main import main
+from tests.cli.conftest import DIGEST, App, Run
+
+FOUND = Inspected(
+    reference=f"minilm@{DIGEST}",
+    digest=DIGEST,
+    artifact_type="x/y",
+    size=1024,
+    model={"name": "minilm"},
+    files=(InspectedFile("a b.bin", "weight", 1024, DIGEST, "x/w"),),
+    tags=("1.0",),
+    annotations={},
+    manifest='{"a":"\x1b é"}',
+    config=b'{"b":\xff}'.decode("utf-8", "surrogateescape"),
+)
+
+
+def test_inspect_prints_text(app: App, run: Run) -> None:
+    app.answers["inspect"] = FOUND
+    ran = run("inspect", "minilm:1.0")
+    assert ran.stdout.startswith("Name:       minilm\n")
+    assert ran.stdout.endswith("weight  1.0 KiB  a b.bin\n")
+    assert app.call.args == ("minilm:1.0",)
+
+
+def test_inspect_prints_json(app: App, run: Run) -> None:
+    app.answers["inspect"] = FOUND
+    found = json.loads(run("inspect", "minilm:1.0", "--json").stdout)
+    assert found["model"] == {"name": "minilm"}
+    assert found["files"][0]["path"] == "a b.bin"
+    assert found["manifest"] == FOUND.manifest
+
+
+@pytest.mark.parametrize("extra", [[], ["--json"]])
+@pytest.mark.parametrize(
+    ("option", "raw"), [("--manifest", b'{"a":"\x1b \xc3\xa9"}'), ("--config", b'{"b":\xff}')]
+)
+def test_inspect_prints_raw_bytes_untouched(
+    app: App, capfdbinary: pytest.CaptureFixture[bytes], option: str, raw: bytes, extra: list[str]
+) -> None:
+    app.answers["inspect"] = FOUND
+    assert main(["inspect", "minilm:1.0", option, *extra]) == 0
+    assert capfdbinary.readouterr().out == raw
+
+
+def test_inspect_lists_the_files_with_whole_digests(app: App, run: Run) -> None:
+    app.answers["inspect"] = FOUND
+    assert run("inspect", "m", "--files").stdout.splitlines()[1] == (
+        f"weight  1.0 KiB  {DIGEST}  a b.bin"
+    )
+    listed = json.loads(run("inspect", "m", "--files", "--json").stdout)
+    assert [item["path"] for item in listed] == ["a b.bin"]
+
+
+def test_inspect_prints_one_thing_at_a_time(app: App, run: Run) -> None:
+    ran = run("inspect", "m", "--files", "--config")
+    assert ran.code == 2
+    assert app.calls == []
+
+
+def test_verify_says_what_was_checked(app: App, run: Run) -> None:
+    app.answers["verify"] = Verified("./minilm", DIGEST, 2, 2048, ("notes.txt",))
+    ran = run("verify", "./minilm")
+    assert ran.stdout == f"./minilm: verified 2 files, 2.0 KiB against {DIGEST}\n"
+    assert ran.stderr == "warning: not part of the model: notes.txt\n"
+    assert json.loads(run("verify", "./minilm", "--json").stdout)["extra"] == ["notes.txt"]
+
+
+def test_verify_of_a_whole_store_counts_blobs(app: App, run: Run) -> None:
+    app.answers["verify"] = Verified("oci:x", "", 1, 12)
+    assert run("verify", "oci:x").stdout == "oci:x: verified 1 blob, 12 B\n"
+
+
+def test_many_extra_files_are_summed_up(app: App, run: Run) -> None:
+    app.answers["verify"] = Verified(".", DIGEST, 1, 1, tuple(f"f{n}" for n in range(13)))
+    lines = run("verify", ".").stderr.splitlines()
+    assert len(lines) == 11
+    assert lines[-1] == "warning: not part of the model: 3 files more"

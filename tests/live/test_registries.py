@@ -1,0 +1,71 @@
+from __future__ import annotations
+
+import base64
+import http.client
+import os
+import socket
+import ssl
+from pathlib import Path
+
+import pytest
+
+from tests.live.registries import Registry, Request
+
+
+def ask(registry: Registry, path: str, credentials: str = "") -> tuple[int, str]:
+    connection = http.client.HTTPConnection(registry.host, timeout=5)
+    if registry.ca_file is not None:
+        context = ssl.create_default_context(cafile=str(registry.ca_file))
+        connection = http.client.HTTPSConnection(registry.host, timeout=5, context=context)
+    headers = {}
+    if credentials:
+        headers["Authorization"] = "Basic " + base64.b64encode(credentials.encode()).decode()
+    try:
+        connection.request("GET", path, headers=headers)
+        response = connection.getresponse()
+        return response.status, response.read().decode()
+    finally:
+        connection.close()
+
+
+def test_a_registry_answers_and_counts_what_it_is_asked(registry: Registry) -> None:
+    repository = registry.repository()
+    path = f"/v2/{repository.partition('/')[2]}/manifests/none"
+    assert registry.requests(repository) == []
+    for _ in range(3):
+        assert ask(registry, path)[0] == 404
+    assert registry.requests(repository) == [Request("GET", path, 404)] * 3
+
+
+def test_an_authenticated_registry_lets_in_only_who_knows_the_password(
+    authenticated: Registry,
+) -> None:
+    right = f"{authenticated.username}:{authenticated.password}"
+    assert ask(authenticated, "/v2/")[0] == 401
+    assert ask(authenticated, "/v2/", right + "x")[0] == 401
+    assert ask(authenticated, "/v2/", right)[0] == 200
+
+
+def test_an_encrypted_registry_is_trusted_only_through_its_authority(encrypted: Registry) -> None:
+    right = f"{encrypted.username}:{encrypted.password}"
+    assert ask(encrypted, "/v2/", right)[0] == 200
+    host, _, port = encrypted.host.partition(":")
+    with (
+        socket.create_connection((host, int(port)), timeout=5) as plain,
+        pytest.raises(ssl.SSLCertVerificationError),
+    ):
+        ssl.create_default_context().wrap_socket(plain, server_hostname=host)
+
+
+def test_every_test_has_a_home_of_its_own(tmp_path: Path) -> None:
+    assert Path.home().is_dir()
+    assert list(tmp_path.iterdir()) == []
+    assert os.environ["DOCKER_CONFIG"].startswith(str(Path.home()))
+    assert "SOURCE_DATE_EPOCH" not in os.environ
+
+
+def test_no_test_leaves_this_machine() -> None:
+    # 192.0.2.0/24 is for documentation and routed nowhere (RFC 5737).
+    said = r"tried to reach 192\.0\.2\.1:443"
+    with socket.socket() as outward, pytest.raises(pytest.fail.Exception, match=said):
+        outward.connect(("192.0.2.1", 443))

@@ -1,0 +1,50 @@
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+
+@dataclass
+class Quirks:
+    """How a registry may differ from the next one; by default it follows the specification.
+
+    Attributes:
+        location: what the Location of an upload begins with: nothing, or a scheme and a host.
+        digest_header: whether answers carry Docker-Content-Digest.
+        manifest_type: the Content-Type of every manifest, "" for its own.
+        mount: the status that answers a mount.
+        untag: the status that answers the deletion of a tag; only 202 deletes it.
+        deletion: the status that answers the deletion of a manifest; only 202 deletes it.
+        ranges: what becomes of a request for a part of a blob.
+        redirect: where a GET of a blob is sent, `{digest}` filled in; "" to answer it.
+        gzip: whether blobs are sent with Content-Encoding gzip.
+        page: how many tags or repositories one page has at most.
+        endless: whether each page of tags names a next one.
+        moves_tags: whether a tag that is there is moved when it is told to.
+        referrers: whether there is a Referrers API.
+        catalog: the status that answers a listing of repositories.
+        checks_children: whether a manifest is refused when what it names is not there.
+        chunk_minimum: OCI-Chunk-Min-Length, 0 for none.
+        blobs: digest → what is sent in place of that blob.
+        manifests: tag or digest → what is sent in place of that manifest.
+    """
+
+    location: str = ""
+    digest_header: bool = True
+    manifest_type: str = ""
+    mount: int = 201
+    untag: int = 202
+    deletion: int = 202
+    ranges: Literal["honoured", "ignored", "wrong offset", "short"] = "honoured"
+    redirect: str = ""
+    gzip: bool = False
+    page: int = 1000
+    endless: bool = False
+    moves_tags: bool = True
+    referrers: bool = False
+    catalog: int = 200
+    checks_children: bool = True
+    chunk_minimum: int = 0
+    blobs: Mapping[str, bytes] = field(default_factory=dict)
+    manifests: Mapping[str, bytes] = field(default_factory=dict)
