@@ -6,6 +6,7 @@ Commands are listed here with their modules and one-line descriptions, so that `
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import errno
 import importlib
@@ -183,7 +184,7 @@ def main(args: Sequence[str]) -> int:
     except click.exceptions.Exit as done:
         return done.exit_code
     except BrokenPipeError:
-        _forget_stdout()
+        _flush()
         return READER_GONE
     except BaseException as error:  # noqa: BLE001 - the one place where errors become exit codes
         return _failed(error, wants_json(args))
@@ -198,6 +199,7 @@ def wants_json(args: Sequence[str]) -> bool:
 
 def _failed(error: BaseException, as_json: bool) -> int:
     code, problem = _explain(error)
+    _flush()
     if code == BUG:
         import traceback
 
@@ -209,10 +211,9 @@ def _failed(error: BaseException, as_json: bool) -> int:
         eprint(f"hint: {hint}")
     if as_json:
         known = {key: value for key, value in problem.items() if value is not None}
-        try:
+        with contextlib.suppress(OSError, OcimlpackError):  # the sentence above has said it
             Output(json=True).result({"error": known})
-        except (OSError, OcimlpackError):
-            _forget_stdout()  # nobody reads it; the sentence above has said it
+        _flush()
     return code
 
 
@@ -243,14 +244,16 @@ def _explain(error: BaseException) -> tuple[int, dict[str, Any]]:
     }
 
 
-def _forget_stdout() -> None:
-    """Send what is still buffered nowhere, or the interpreter's last flush complains."""
+def _flush() -> None:
+    """Write what is buffered for standard output, or drop it where nobody can take it.
+
+    Left to the interpreter's end, a failure would be a message of its own and another exit code.
+    """
     if sys.stdout is None:
         return
     try:
-        descriptor = sys.stdout.fileno()
+        sys.stdout.flush()
     except OSError:
-        return
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, descriptor)
-    os.close(nowhere)
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, sys.stdout.fileno())
+        os.close(nowhere)

@@ -266,7 +266,12 @@ def _add_bar(table: Table, title: str, done: int, size: int, pace: str) -> None:
 
     amount = f"{render.size(done)} of {render.size(size)}"
     # An empty file is whole from the start.
-    bar = ProgressBar(total=max(size, 1), completed=done if size else 1)
+    bar = ProgressBar(
+        total=max(size, 1),
+        completed=done if size else 1,
+        complete_style="cyan",
+        finished_style="green",
+    )
     table.add_row(Text(title), bar, Text(amount), Text(pace))
 
 

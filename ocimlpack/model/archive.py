@@ -35,6 +35,7 @@ _KINDS: Final = {
     b"3": "a device",
     b"4": "a device",
     b"6": "a named pipe",
+    b"K": "a link",
     b"S": "a sparse file",
 }
 
@@ -53,6 +54,9 @@ class Item:
     size: int
     executable: bool
     is_folder: bool
+
+
+Entry = tuple[Item, Iterator[bytes]]
 
 
 def unpacked_limit(size: int) -> int:
@@ -172,7 +176,7 @@ class _Pieces:
         return None
 
 
-def _items(stream: _Pieces) -> Iterator[tuple[Item, Iterator[bytes]]]:
+def _items(stream: _Pieces) -> Iterator[Entry]:
     extended: dict[str, bytes] = {}
     while (block := stream.block()) is not None:
         _check_sum(block)
@@ -194,7 +198,7 @@ def _items(stream: _Pieces) -> Iterator[tuple[Item, Iterator[bytes]]]:
         if is_folder and size:
             raise InvalidContentError(f"the folder {path!r:.150} has content")
         content = stream.up_to(size)
-        if path:
+        if path or not is_folder:
             executable = not is_folder and bool(_number(block[100:108]) & 0o111)
             yield Item(check_path(path), size, executable, is_folder), content
         _drain(content)
@@ -216,7 +220,7 @@ def _extension(kind: bytes, content: bytes) -> dict[str, bytes]:
     found = _records(content)
     if any(key.startswith("GNU.sparse.") for key in found):
         raise InvalidContentError("it holds a sparse file")
-    wanted = {key: found[key] for key in ("path", "size") if key in found}
+    wanted: dict[str, bytes] = {key: found[key] for key in ("path", "size") if key in found}
     if kind == b"g":
         if wanted:
             raise InvalidContentError("a header gives one name or size to all files")
@@ -225,7 +229,7 @@ def _extension(kind: bytes, content: bytes) -> dict[str, bytes]:
 
 
 def _records(content: bytes) -> dict[str, bytes]:
-    """The records `LENGTH KEY=VALUE\\n`, the length counting all of it."""
+    """The records `LENGTH KEY=VALUE` and a line feed, the length counting all of it."""
     found: dict[str, bytes] = {}
     start = 0
     while start < len(content):

@@ -115,7 +115,8 @@ def _member(layer: Descriptor, name: str) -> Member:
         executable=isinstance(mode, int) and bool(mode & 0o111),
         # tar's flag of a regular file, as a number
         single=not archive or (not unpacked and metadata.get("typeflag") == 0),
-        # https://github.com/oras-project/oras-go/blob/v2.6.0/content/file/utils.go, ensureBasePath
+        # As oras does, in resolveRelToBase:
+        # https://github.com/oras-project/oras-go/blob/v2.7.0/content/file/utils.go
         confined=unpacked and name != ".",
     )
 
@@ -133,8 +134,10 @@ def _parse_type(layer: Descriptor) -> tuple[str, mediatypes.Encoding]:
 
 
 def _metadata(layer: Descriptor) -> dict[str, object]:
-    """The file's attributes. Of what is there only the mode is used: a text that can't be read
-    says nothing about the file's bytes, and does not keep anybody from getting them.
+    """The file's attributes, none where the annotation can't be read.
+
+    Of these only the mode is used, and nothing in them is about the file's bytes: so a writer's
+    mistake here does not keep anybody from getting those.
     """
     text = layer.annotations.get(mediatypes.FILE_METADATA)
     if text is None:

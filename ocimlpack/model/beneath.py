@@ -16,39 +16,41 @@ from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO, Final
 
-from ocimlpack.errors import InputError, UnavailableError
+from ocimlpack.errors import InputError
+from ocimlpack.stores.files import refused
 
 _FOLDER: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 # Without O_NONBLOCK, opening a named pipe waits until somebody writes to it.
 _READ: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _CREATE: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _NOT_THERE: Final = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP})
-_FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 
 @contextmanager
-def explained(what: str) -> Iterator[None]:
-    """Say in one sentence what the operating system refused.
-
-    Args:
-        what: what was tried, as in "can't WHAT: permission denied".
+def writing(path: str | Path) -> Iterator[None]:
+    """Say in one sentence what the operating system refused while something was changed.
 
     Raises:
-        UnavailableError: the disk or the quota is full, or the disk fails.
+        UnavailableError: the disk or the quota is full.
         InputError: anything else, such as missing permissions or a name that is too long.
     """
     try:
         yield
     except OSError as error:
-        reason = (error.strerror or str(error)).lower()
-        if error.errno in _FULL:
-            raise UnavailableError(
-                f"can't {what}: {reason}",
-                hint="free space and run it again: what is complete is kept",
-            ) from error
-        if error.errno == errno.EIO:
-            raise UnavailableError(f"can't {what}: {reason}") from error
-        raise InputError(f"can't {what}: {reason}") from error
+        raise refused(error, Path(path)) from error
+
+
+@contextmanager
+def reading(path: str | Path) -> Iterator[None]:
+    """The same while something was read.
+
+    Raises:
+        InputError: missing permissions, or a disk that fails.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise InputError(f"can't read {path}: {error.strerror or error}") from error
 
 
 class Root(AbstractContextManager["Root"]):
@@ -67,7 +69,9 @@ class Root(AbstractContextManager["Root"]):
         return cls(os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC))
 
     def __exit__(self, *_: object) -> None:
-        os.close(self.fd)
+        # The number may soon stand for something else, and a thread that is late may still ask.
+        fd, self.fd = self.fd, -1
+        os.close(fd)
 
     def folder(self, path: str, *, make: bool = False) -> Root:
         """Open a folder below this one, if asked after making it and those above it."""
@@ -85,7 +89,7 @@ class Root(AbstractContextManager["Root"]):
             raise
 
     def open(self, path: str) -> BinaryIO | None:
-        """A file to read, unbuffered; None if there is no regular file, or no folder leads there."""
+        """A file to read, unbuffered; None if there is no regular file or no folder leads to it."""
         try:
             with self._parent(path) as (fd, name):
                 file = os.open(name, _READ, dir_fd=fd)
@@ -96,13 +100,13 @@ class Root(AbstractContextManager["Root"]):
         if not stat.S_ISREG(os.fstat(file).st_mode):
             os.close(file)
             return None
-        return os.fdopen(file, "rb", buffering=0)  # type: ignore[return-value]  # as FileBlob's
+        return os.fdopen(file, "rb", buffering=0)
 
     def create(self, path: str, *, executable: bool = False) -> BinaryIO:
         """A new file to write, unbuffered, its folders made. There must be nothing at the path."""
         with self._parent(path, make=True) as (fd, name):
             file = os.open(name, _CREATE, 0o755 if executable else 0o644, dir_fd=fd)
-        return os.fdopen(file, "wb", buffering=0)  # type: ignore[return-value]  # as FileBlob's
+        return os.fdopen(file, "wb", buffering=0)
 
     def replace(self, path: str, content: bytes) -> None:
         """Let a small file have this content, in one step that survives a power failure."""
@@ -169,9 +173,8 @@ class Root(AbstractContextManager["Root"]):
 
         Links are listed and not followed.
         """
-        with self.folder(path) as folder:
-            with os.scandir(folder.fd) as entries:
-                found = sorted((e.name, e.is_dir(follow_symlinks=False)) for e in entries)
+        with self.folder(path) as folder, os.scandir(folder.fd) as entries:
+            found = sorted((each.name, each.is_dir(follow_symlinks=False)) for each in entries)
         for name, is_folder in found:
             below = f"{path}/{name}" if path else name
             if is_folder:

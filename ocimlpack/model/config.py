@@ -22,7 +22,7 @@ Fields = Mapping[str, Value]
 beside the others: no name is in two of the config's objects."""
 
 Form = Literal["text", "texts", "time", "flag", "modalities", "languages", "size"]
-"""What a field takes: a text, a list of texts, a point in time, yes or no, and three narrower ones."""
+"""What a field takes: a text, a list of them, a time, yes or no, and three that are narrower."""
 
 DESCRIPTOR: Final[Mapping[str, Form]] = {
     "createdAt": "time",
@@ -58,8 +58,11 @@ CAPABILITIES: Final[Mapping[str, Form]] = {
 FORMS: Final[Mapping[str, Form]] = {**DESCRIPTOR, **MODEL, **CAPABILITIES}
 
 PRECISIONS: Final = frozenset(
-    "float32 float64 float16 bfloat16 float8_e4m3 float8_e5m2 complex32 complex64 complex128 "
-    "int8 int16 int32 int64 uint8 uint16 uint32 uint64 bool".split()
+    {
+        *("float16", "bfloat16", "float32", "float64", "float8_e4m3", "float8_e5m2"),
+        *("int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64", "bool"),
+        *("complex32", "complex64", "complex128"),
+    }
 )
 """The precisions that the specification names."""
 

@@ -11,6 +11,7 @@ import struct
 from dataclasses import dataclass
 from typing import Final
 
+from ocimlpack.model.headers.safetensors import MAX_HEADER
 from ocimlpack.spec.mediatypes import Kind
 
 HEAD: Final = 4096
@@ -73,7 +74,9 @@ _DATASETS: Final = (
     "parquet csv tsv jsonl ndjson arrow feather avro orc tfrecord tfrecords webdataset lance "
     "wav flac mp3 ogg"
 )
-_CONFIGS: Final = "json txt yaml yml toml ini cfg conf xml jinja jinja2 tiktoken spm bpe vocab merges"
+_CONFIGS: Final = (
+    "json txt yaml yml toml ini cfg conf xml jinja jinja2 tiktoken spm bpe vocab merges"
+)
 
 
 def _endings() -> dict[str, Role]:
@@ -235,7 +238,7 @@ def _weight_format(head: bytes) -> str | None:
         return "ggml"
     if head[4:8] == b"TFL3":
         return "tflite"
-    if len(head) > 8 and head[8:9] == b"{" and 2 <= struct.unpack_from("<Q", head)[0] <= 100_000_000:
+    if head[8:9] == b"{" and 2 <= struct.unpack_from("<Q", head)[0] <= MAX_HEADER:
         return "safetensors"
     return None
 
@@ -253,10 +256,11 @@ def _is_macho(head: bytes) -> bool:
 
     https://github.com/apple-oss-distributions/xnu/blob/main/EXTERNAL_HEADERS/mach-o/loader.h
     """
-    if head[:4] in {b"\xce\xfa\xed\xfe", b"\xcf\xfa\xed\xfe", b"\xfe\xed\xfa\xce", b"\xfe\xed\xfa\xcf"}:
-        return len(head) >= 28
-    universal = head.startswith((b"\xca\xfe\xba\xbe", b"\xca\xfe\xba\xbf")) and len(head) >= 8
-    return universal and 0 < struct.unpack_from(">I", head, 4)[0] < 40
+    if len(head) < 28:
+        return False
+    first, second = struct.unpack_from(">II", head)
+    thin = first in {0xFEEDFACE, 0xFEEDFACF, 0xCEFAEDFE, 0xCFFAEDFE}
+    return thin or (first in {0xCAFEBABE, 0xCAFEBABF} and 0 < second < 40)
 
 
 def _is_portable_executable(head: bytes) -> bool:

@@ -1,4 +1,4 @@
-"""Licences by their SPDX identifiers (https://spdx.org/licenses/): spelling them, recognising them."""
+"""Licences by their SPDX identifiers, https://spdx.org/licenses/: spelled, and recognised."""
 
 from __future__ import annotations
 
@@ -38,7 +38,9 @@ _COPYRIGHT: Final = re.compile(
     r"^[ \t]*(?:copyright[ \t:]*(?:\(c\)|©|\d{4})|\(c\)[ \t]*\d{4}|©|all rights reserved).*$",
     re.IGNORECASE | re.MULTILINE,
 )
-_LIST_MARK: Final = re.compile(r"^\s*(?:\(?[0-9a-z]{1,2}[.)]|[*-])\s+", re.IGNORECASE | re.MULTILINE)
+_LIST_MARK: Final = re.compile(
+    r"^\s*(?:\(?[0-9a-z]{1,2}[.)]|[*-])\s+", re.IGNORECASE | re.MULTILINE
+)
 _TITLE: Final = re.compile(
     r"(?:the )?(?:mit license(?: mit)?|isc license(?: isc)?"
     r"|(?:bsd [23] clause|new bsd|simplified bsd|modified bsd) license) "

@@ -1,4 +1,4 @@
-"""Points in time, written as Go writes them, so that a tool that decodes and encodes changes nothing.
+"""Points in time as Go writes them, so that a tool that decodes and encodes changes nothing.
 
 https://pkg.go.dev/time#Time.MarshalJSON: RFC 3339, a fraction without trailing zeros; here also
 always in UTC, so that the same moment is always the same text.
@@ -14,7 +14,8 @@ from typing import Final
 from ocimlpack.errors import InputError
 
 _RFC3339: Final = re.compile(
-    r"(\d{4}-\d\d-\d\d)[Tt ](\d\d:\d\d:\d\d)(?:\.(\d{1,9}))?(?:[Zz]|([+-])(\d\d):(\d\d))\Z", re.ASCII
+    r"(\d{4}-\d\d-\d\d)[Tt ](\d\d:\d\d:\d\d)(?:\.(\d{1,9}))?(?:[Zz]|([+-])(\d\d):(\d\d))\Z",
+    re.ASCII,
 )
 _LAST: Final = 253402300799
 """Seconds: the end of the year 9999, the last that RFC 3339 can write."""

@@ -231,6 +231,14 @@ class Session(Registry):  # type: ignore[misc]  # oras has no types
             self._report(Retried(problem.message, delay))
             time.sleep(delay)
 
+    def ping(self) -> None:
+        """Ask whether these credentials, or none, may speak to this registry at all.
+
+        Raises:
+            NotAllowedError: they may not.
+        """
+        self.request("GET", "/v2/", what="the API at /v2/").close()
+
     def do_request(
         self,
         url: str,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +18,7 @@ from ocimlpack.stores.layout import LayoutStore
 
 if TYPE_CHECKING:
     from ocimlpack.stores._oras import Session
+    from ocimlpack.stores.credentials import Credential
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,9 +81,18 @@ def writing(ref: Reference, access: Access, *, create: bool = True) -> Iterator[
         yield store
 
 
-def session(host: str, access: Access) -> Session:
-    """A registry, without a repository."""
+def session(
+    host: str, access: Access, credential: Callable[[str], Credential | None] | None = None
+) -> Session:
+    """A registry, without a repository.
+
+    Args:
+        host: `host[:port]`.
+        access: how it is reached.
+        credential: looks credentials up; default is where Docker keeps them.
+    """
     from ocimlpack.stores._oras import Session
+    from ocimlpack.stores.credentials import find
 
     return Session(
         host,
@@ -90,6 +100,7 @@ def session(host: str, access: Access) -> Session:
         insecure=access.insecure,
         ca_file=access.ca_file,
         report=access.report,
+        credential=credential or find,
     )
 
 

@@ -244,7 +244,8 @@ class RegistryStore:
                 scope=repository_scope(self.repository, "pull", "push", "delete"),
                 expect=(200, 202, 204),
             ).close()
-        except UnsupportedError as error:
+        except (UnsupportedError, IntegrityError) as error:
+            # Also DIGEST_INVALID: a tag is no digest to a registry that can only delete by digest.
             raise UnsupportedError(
                 f"{self.session.host} can't delete {what}: status {error.status}",
                 hint=hint,

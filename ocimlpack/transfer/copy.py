@@ -50,11 +50,29 @@ class Plan:
         """Bytes of the leaves."""
         return sum(leaf.size for leaf in self.leaves)
 
+    @property
+    def total(self) -> int:
+        """Bytes of the leaves and the manifests."""
+        return self.size + sum(len(node.raw) for node in self.manifests)
+
+    @property
+    def layers(self) -> int:
+        """How many layers the manifests have, the same content counted each time."""
+        return sum(len(node.layers) for node in self.manifests if isinstance(node, Manifest))
+
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """What a copy did, in bytes of leaves: transferred, found there already, taken over."""
+    """What a copy did.
 
+    Attributes:
+        plan: what there was to do.
+        moved: bytes of leaves that were transferred.
+        skipped: bytes of leaves that the destination had.
+        mounted: bytes of leaves that the registry took over from another repository.
+    """
+
+    plan: Plan
     moved: int
     skipped: int
     mounted: int
@@ -127,7 +145,7 @@ def copy(
     sizes: dict[str, int] = {"moved": 0, "skipped": 0, "mounted": 0}
     for leaf, outcome in zip(leaves, outcomes, strict=True):
         sizes[outcome] += leaf.size
-    return Summary(**sizes)
+    return Summary(todo, **sizes)
 
 
 def set_tag(store: Store, desc: Descriptor, tag: str) -> None:

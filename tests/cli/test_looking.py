@@ -25,7 +25,7 @@ FOUND = Inspected(
 def test_inspect_prints_text(app: App, run: Run) -> None:
     app.answers["inspect"] = FOUND
     ran = run("inspect", "minilm:1.0")
-    assert ran.stdout.startswith("Name:       minilm\n")
+    assert ran.stdout.startswith("Name:      minilm\n")
     assert ran.stdout.endswith("weight  1.0 KiB  a b.bin\n")
     assert app.call.args == ("minilm:1.0",)
 

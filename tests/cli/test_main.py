@@ -22,7 +22,9 @@ HEAVY = {"oras", "requests", "urllib3", "rich", "yaml", "oci", "pathspec", "file
 
 
 def environment(**extra: str) -> dict[str, str]:
-    return {**os.environ, "PYTHONPATH": str(ROOT), **extra}
+    # Where the environment takes the buffers away, their leftovers can't be tested.
+    inherited = {name: text for name, text in os.environ.items() if name != "PYTHONUNBUFFERED"}
+    return {**inherited, "PYTHONPATH": str(ROOT), **extra}
 
 
 def ocimlpack(
@@ -206,6 +208,20 @@ def test_a_reader_that_has_enough_is_no_error() -> None:
     )
     os.close(writing)
     assert (ran.returncode, ran.stderr) == (program.READER_GONE, b"")
+
+
+def test_a_full_disk_behind_standard_output_is_an_error() -> None:
+    with Path("/dev/full").open("wb") as full:
+        ran = subprocess.run(
+            [*PYTHON, "version"],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            env=environment(),
+            text=True,
+            timeout=60,
+            check=False,
+        )
+    assert (ran.returncode, ran.stderr) == (1, "ocimlpack: No space left on device\n")
 
 
 def test_a_closed_standard_output_is_an_error() -> None:

@@ -8,6 +8,7 @@ from typing import Any, BinaryIO
 import pytest
 
 from ocimlpack.app.results import Content, Pulled, Transferred
+from ocimlpack.cli.main import main
 from ocimlpack.progress import Began, Ended, Planned, Retried, Warned
 from tests.cli.conftest import DIGEST, App, Run
 
@@ -180,17 +181,16 @@ def test_pull_prints_the_folder(app: App, run: Run) -> None:
 
 def test_a_folder_is_printed_exactly_to_a_program_and_escaped_to_a_terminal(
     app: App,
-    run: Run,
-    capfd: pytest.CaptureFixture[str],
+    capfdbinary: pytest.CaptureFixture[bytes],
     on_terminal: Callable[[list[str]], None],
 ) -> None:
-    name = os.fsdecode(b"caf\xc3\xa9\xe9\x1b")
-    app.answers["pull"] = pulled(name)
-    from ocimlpack.cli.main import main
-
+    name = b"caf\xc3\xa9\xe9\x1b"
+    app.answers["pull"] = pulled(os.fsdecode(name))
     assert main(["pull", "x", "-q"]) == 0
+    assert capfdbinary.readouterr().out == name + b"\n"
     on_terminal(["stdout"])
-    assert run("pull", "x", "-q").stdout.endswith("café\\udce9\\x1b\n")
+    assert main(["pull", "x", "-q"]) == 0
+    assert capfdbinary.readouterr().out == b"caf\xc3\xa9\\udce9\\x1b\n"
 
 
 def test_pull_to_standard_output_is_the_files_bytes_alone(
@@ -201,8 +201,6 @@ def test_pull_to_standard_output_is_the_files_bytes_alone(
     def read(_: str, stream: BinaryIO) -> Pulled:
         stream.write(content)
         return pulled()
-
-    from ocimlpack.cli.main import main
 
     app.answers["read_file"] = read
     assert main(["pull", "minilm:1.0", "-o", "-", "--include", "model.bin", "-q"]) == 0
@@ -216,6 +214,7 @@ def test_what_can_not_go_with_standard_output_is_refused(app: App, run: Run, ext
     ran = run("pull", "minilm:1.0", "-o", "-", extra)
     assert ran.code == 2
     assert f"{extra} does not go with -o -" in ran.stderr
+    assert "hint: see `ocimlpack pull --help`" in ran.stderr
     assert app.calls == []
 
 

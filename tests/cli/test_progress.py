@@ -1,9 +1,14 @@
 from __future__ import annotations
 
+import contextlib
 import io
+import os
+import pty
 import random
+import subprocess
 import sys
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from rich.console import Console
@@ -14,6 +19,7 @@ from ocimlpack.progress import Began, Ended, Moved, Outcome, Planned, Retried, W
 from ocimlpack.transfer import pool
 
 MIB = 1024 * 1024
+ROOT = Path(__file__).parents[2]
 
 
 class Clock:
@@ -264,3 +270,45 @@ def test_a_standard_error_that_is_gone_stops_no_transfer(monkeypatch: pytest.Mon
     with reporting(Output()) as report:
         report(Planned("pushing", 1, 1))
         report(Warned("odd"))
+
+
+def test_on_a_real_terminal_bars_leave_the_result_and_a_visible_cursor() -> None:
+    script = """
+import sys, time, types
+import ocimlpack.app
+from ocimlpack.app.results import Transferred
+from ocimlpack.cli.main import main
+from ocimlpack.progress import Began, Moved, Planned, Warned
+def push(*args, report, **options):
+    report(Planned("pushing", 1, 1 << 22))
+    report(Began("model.bin", 1 << 22))
+    report(Moved("model.bin", 1 << 21))
+    report(Warned("odd"))
+    time.sleep(0.5)  # some frames
+    return Transferred("h/r@sha256:x", "sha256:x", 1 << 22, 1)
+fake = types.ModuleType("ocimlpack.app.moving")
+fake.push = push
+sys.modules[fake.__name__] = ocimlpack.app.moving = fake
+sys.exit(main(["push", "./m", "h/r"]))
+"""
+    leader, follower = pty.openpty()
+    process = subprocess.Popen(
+        [sys.executable, "-c", script],
+        stdin=follower,
+        stdout=follower,
+        stderr=follower,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "TERM": "xterm", "COLUMNS": "100"},
+    )
+    os.close(follower)
+    seen = b""
+    with contextlib.suppress(OSError):  # Linux says EIO where the other end has closed
+        while chunk := os.read(leader, 65536):
+            seen += chunk
+    os.close(leader)
+    text = seen.decode()
+    assert process.wait(20) == 0
+    assert "pushing 0/1" in text
+    assert "2.0 MiB of 4.0 MiB" in text
+    assert text.count("warning: odd\r\n") == 1
+    after = text.rpartition("\x1b[?25h")[2]
+    assert after.strip().splitlines() == ["h/r@sha256:x", "pushed 1 file, 4.0 MiB"]

@@ -20,6 +20,7 @@ from tests.live.registries import (
     run_distribution3,
     run_registry2,
 )
+from tests.live.token_server import TokenServer, run_token_server
 
 USERNAME = "alice"
 PASSWORD = "correct horse"
@@ -83,6 +84,27 @@ def encrypted(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registry]:
         auth=_write_htpasswd(folder),
         tls={"certificate": str(certificate), "key": str(key)},
         ca_file=ca_file,
+        username=USERNAME,
+        password=PASSWORD,
+    ) as registry:
+        yield registry
+
+
+@pytest.fixture(scope="session")
+def token_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TokenServer]:
+    folder = tmp_path_factory.mktemp("token-server")
+    with run_token_server(folder, USERNAME, PASSWORD) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def with_tokens(
+    token_server: TokenServer, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Registry]:
+    """Wants bearer tokens, as most registries in production do."""
+    with run_distribution3(
+        tmp_path_factory.mktemp("with-tokens"),
+        auth=token_server.auth,
         username=USERNAME,
         password=PASSWORD,
     ) as registry:

@@ -13,6 +13,7 @@ import pytest
 
 from tests.live.conftest import PASSWORD, read_tree
 from tests.live.registries import Registry
+from tests.live.token_server import TokenServer
 
 INSTALLED = Path(sys.executable).with_name("ocimlpack")
 COMMAND = [str(INSTALLED)] if INSTALLED.exists() else [sys.executable, "-m", "ocimlpack"]
@@ -230,6 +231,25 @@ def test_after_login_a_model_goes_round_and_after_logout_no_more(
     assert stored.stat().st_mode & 0o777 == 0o600
     run("logout", host)
     run("inspect", f"{repository}:1.0", expect=4)
+
+
+def test_a_model_goes_round_with_bearer_tokens(
+    with_tokens: Registry, token_server: TokenServer, model: Path, tmp_path: Path
+) -> None:
+    source, target = with_tokens.repository("source"), with_tokens.repository("target")
+    run("push", model, source, expect=4)
+    account = ("-u", with_tokens.username, "--password-stdin")
+    run("login", with_tokens.host, *account, stdin="wrong horse", expect=4)
+    run("login", with_tokens.host, *account, stdin=with_tokens.password)
+    before = len(token_server.asked)
+    digest = push(model, source, "1.0")
+    assert len(token_server.asked) - before <= 2, "a token is used again"
+    # A mount needs a token for both repositories.
+    done = run("copy", f"{source}:1.0", f"{target}:1.0", "--json").json
+    assert done["digest"] == digest
+    assert done["moved"] < 4096
+    run("pull", f"{target}@{digest}", "-o", tmp_path / "out")
+    assert read_tree(tmp_path / "out") == read_tree(model)
 
 
 def test_a_private_authority_is_trusted_when_named(

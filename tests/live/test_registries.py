@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.live.conftest import Program
 from tests.live.registries import Registry, Request
 
 
@@ -55,6 +56,16 @@ def test_an_encrypted_registry_is_trusted_only_through_its_authority(encrypted: 
         pytest.raises(ssl.SSLCertVerificationError),
     ):
         ssl.create_default_context().wrap_socket(plain, server_hostname=host)
+
+
+def test_a_registry_with_tokens_lets_in_who_brings_one(
+    with_tokens: Registry, oras: Program
+) -> None:
+    repository = with_tokens.repository()
+    push = ("push", "--plain-http", f"{repository}:1.0", "--username", with_tokens.username)
+    with pytest.raises(pytest.fail.Exception, match="401"):
+        oras(*push, "--password", "wrong")
+    oras(*push, "--password", with_tokens.password)
 
 
 def test_every_test_has_a_home_of_its_own(tmp_path: Path) -> None:

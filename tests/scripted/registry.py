@@ -140,7 +140,8 @@ def _delete_manifest(registry: ScriptedRegistry, repository: str, name: str) -> 
         return refusal(404, "MANIFEST_UNKNOWN")
     status = registry.quirks.deletion if ":" in name else registry.quirks.untag
     if status != 202:
-        return refusal(status, "UNSUPPORTED")
+        # distribution 2 takes the tag for a digest that is wrong.
+        return refusal(status, "DIGEST_INVALID" if status == 400 else "UNSUPPORTED")
     if ":" in name:
         del place.manifests[name]
         place.tags = {tag: digest for tag, digest in place.tags.items() if digest != name}

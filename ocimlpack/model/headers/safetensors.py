@@ -6,7 +6,7 @@ https://github.com/huggingface/safetensors/blob/main/README.md#format
 from __future__ import annotations
 
 import struct
-from typing import Any, BinaryIO, Final
+from typing import Any, BinaryIO, Final, TypeGuard
 
 from ocimlpack.errors import InvalidContentError
 from ocimlpack.model.headers import Header, Tensor, count
@@ -84,7 +84,7 @@ def _tensor(name: str, item: Any) -> tuple[Tensor, tuple[int, int]]:
     return Tensor(precision, numbers), (span[0], span[1])
 
 
-def _is_list(value: Any) -> bool:
+def _is_list(value: Any) -> TypeGuard[list[int]]:
     # `type` instead of `isinstance`: true and false are whole numbers to Python.
     return isinstance(value, list) and all(type(each) is int and each >= 0 for each in value)
 
@@ -97,6 +97,8 @@ def _check_spans(spans: list[tuple[int, int]], size: int) -> None:
             raise InvalidContentError("its tensors overlap or leave gaps")
         at = end
     if at > size:
-        raise InvalidContentError(f"it ends {at - size:,} bytes too early; was it downloaded whole?")
+        raise InvalidContentError(
+            f"it lacks its last {at - size:,} bytes; was it downloaded whole?"
+        )
     if at < size:
         raise InvalidContentError(f"{size - at:,} bytes follow after its last tensor")

@@ -1,0 +1,182 @@
+"""Looking without changing: what a model is, and whether it is whole."""
+
+from __future__ import annotations
+
+from typing import Any, Unpack, cast
+
+from ocimlpack.app import places
+from ocimlpack.app.moving import pack_folder
+from ocimlpack.app.options import Connection, Moving
+from ocimlpack.app.results import Inspected, InspectedFile, Verified
+from ocimlpack.errors import InputError, InvalidContentError
+from ocimlpack.model import receipt
+from ocimlpack.model.artifact import members
+from ocimlpack.progress import Began, Ended, Moved, Planned, ignore
+from ocimlpack.spec.descriptor import Descriptor
+from ocimlpack.spec.gojson import decode
+from ocimlpack.spec.manifest import MAX_SIZE, Index, Manifest
+from ocimlpack.spec.mediatypes import MODEL_CONFIG
+from ocimlpack.spec.reference import Kind
+from ocimlpack.stores import open as stores
+from ocimlpack.stores.base import ReadableStore
+from ocimlpack.stores.graph import read_manifest
+from ocimlpack.stores.layout import LayoutStore
+from ocimlpack.stores.verify import chunks, read_all
+from ocimlpack.transfer import copy as transfer
+from ocimlpack.transfer import pool
+
+_MAX_TAGS = 64
+"""Tags of a registry that are looked up to say which of them stand for a digest: a request each."""
+
+
+def inspect(reference: str, **options: Unpack[Connection]) -> Inspected:
+    """What a model is. For a folder: what it would be, packed.
+
+    Args:
+        reference: the model.
+        **options: see `Connection`.
+    """
+    ref = stores.locate(reference)
+    if ref.kind is Kind.FOLDER:
+        packed = pack_folder(places.folder(ref), cast(Moving, options))
+        return _inspected(str(ref), packed, packed.root, ())
+    with places.found(ref, options) as (store, root):
+        tags = places.tags_of(store, root, _MAX_TAGS)
+        return _inspected(places.pinned(ref, root), store, root, tags)
+
+
+def verify(target: str, **options: Unpack[Connection]) -> Verified:
+    """Read everything through and compare it with its digest.
+
+    Args:
+        target: a pulled folder, which is held against its receipt; a model, of which every blob is
+            read; or a layout without a tag: all that it holds.
+        **options: see `Connection`.
+
+    Raises:
+        IntegrityError: names what is missing or wrong.
+        InputError: a folder without a receipt.
+    """
+    ref = stores.locate(target)
+    if ref.kind is Kind.FOLDER:
+        checked = receipt.verify(
+            places.folder(ref),
+            jobs=places.jobs(options),
+            report=options.get("report", ignore),
+        )
+        return Verified(
+            target=str(ref),
+            digest=str(checked.digest),
+            checked=checked.checked,
+            size=checked.size,
+            extra=checked.extra,
+        )
+    if ref.kind is Kind.LAYOUT and ref.tag is None and ref.digest is None:
+        with stores.reading(ref, places.access(options)) as layout:
+            if not isinstance(layout, LayoutStore):
+                raise AssertionError("a layout was opened as something else")
+            for entry in layout.entries():
+                transfer.plan(layout, entry.desc)
+            blobs = list(layout.blobs())
+            _read_through(layout, blobs, options)
+        return Verified(str(ref), "", len(blobs), sum(blob.size for blob in blobs))
+    with places.found(ref, options) as (store, root):
+        plan = transfer.plan(store, root)
+        _read_through(store, list(plan.leaves), options)
+        count = len(plan.leaves) + len(plan.manifests)
+        return Verified(places.pinned(ref, root), str(root.digest), count, plan.total)
+
+
+def _read_through(store: ReadableStore, blobs: list[Descriptor], options: Connection) -> None:
+    report = options.get("report", ignore)
+    report(Planned("verifying", len(blobs), sum(blob.size for blob in blobs)))
+
+    def task(desc: Descriptor) -> pool.Task[None]:
+        def read(stop: pool.Stop) -> None:
+            name, done = transfer.label(desc), 0
+            report(Began(name, desc.size))
+            with store.fetch(desc).open() as stream:
+                for chunk in chunks(stream, desc):
+                    stop.check()
+                    done += len(chunk)
+                    report(Moved(name, done))
+            report(Ended(name, desc.size, "hashed"))
+
+        return read
+
+    pool.run([task(blob) for blob in blobs], places.jobs(options))
+
+
+def _inspected(
+    reference: str, store: ReadableStore, root: Descriptor, tags: tuple[str, ...]
+) -> Inspected:
+    node = read_manifest(store, root)
+    if isinstance(node, Index):
+        return Inspected(
+            reference=reference,
+            digest=str(root.digest),
+            artifact_type=node.artifact_type or root.media_type,
+            size=transfer.plan(store, root).total,
+            model={},
+            files=(),
+            tags=tags,
+            annotations=dict(node.annotations),
+            manifest=node.raw.decode(),
+            config="",
+        )
+    config = _config(store, node)
+    return Inspected(
+        reference=reference,
+        digest=str(root.digest),
+        artifact_type=node.artifact_type or node.config.media_type,
+        size=transfer.plan(store, root).total,
+        model=_model(node, config),
+        files=_files(node),
+        tags=tags,
+        annotations=dict(node.annotations),
+        manifest=node.raw.decode(),
+        config=config.decode("utf-8", "replace"),
+    )
+
+
+def _config(store: ReadableStore, node: Manifest) -> bytes:
+    if node.config.size > MAX_SIZE:
+        raise InvalidContentError(
+            f"the config {node.config.digest} has {node.config.size:,} bytes; "
+            f"no more than {MAX_SIZE:,} are read",
+            digest=str(node.config.digest),
+        )
+    return read_all(store.fetch(node.config), node.config)
+
+
+def _model(node: Manifest, config: bytes) -> dict[str, Any]:
+    """What a ModelPack config says, in one map; of other configs nothing is understood."""
+    if node.config.media_type != MODEL_CONFIG:
+        return {}
+    document = decode(config, "the config")
+    if not isinstance(document, dict):
+        raise InvalidContentError("the config is not a JSON object")
+    said: dict[str, Any] = {}
+    for part in ("descriptor", "config"):
+        value = document.get(part)
+        if isinstance(value, dict):
+            said.update(value)
+    return said
+
+
+def _files(node: Manifest) -> tuple[InspectedFile, ...]:
+    try:
+        found = members(node)
+    except (InvalidContentError, InputError) as error:
+        # Shown all the same: who inspects wants to see what is wrong with it.
+        problem = f"({error.message})"
+        return tuple(
+            InspectedFile(problem, "", each.size, str(each.digest), each.media_type)
+            for each in node.layers
+        )
+    return tuple(
+        InspectedFile(
+            each.path, each.kind, each.desc.size, str(each.desc.digest), each.desc.media_type
+        )
+        for each in found
+    )

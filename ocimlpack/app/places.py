@@ -1,0 +1,177 @@
+"""From what a caller wrote to a place: what functions that open locations have in common."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+from ocimlpack.app.options import Connection, StrPath
+from ocimlpack.errors import ConflictError, InputError, NotFoundError
+from ocimlpack.progress import Warned, ignore
+from ocimlpack.spec.descriptor import Descriptor
+from ocimlpack.spec.reference import DEFAULT_TAG, Kind, Reference
+from ocimlpack.stores import open as stores
+from ocimlpack.stores.base import ReadableStore, TagLister, capability
+from ocimlpack.stores.layout_reader import LayoutReader
+
+DEFAULT_JOBS = 4
+
+
+def access(options: Connection) -> stores.Access:
+    """How registries are reached, from a function's options."""
+    ca_file = options.get("ca_file")
+    return stores.Access(
+        plain_http=options.get("plain_http"),
+        insecure=options.get("insecure", False),
+        ca_file=os.fspath(ca_file) if ca_file else None,
+        report=options.get("report", ignore),
+    )
+
+
+def jobs(options: Connection) -> int:
+    """How many things are done at a time.
+
+    Raises:
+        InputError: not a positive number.
+    """
+    count = options.get("jobs", DEFAULT_JOBS)
+    if count < 1:
+        raise InputError(f"jobs is {count}; it takes at least 1")
+    return count
+
+
+def source(given: StrPath) -> Reference:
+    """Where something comes from: a path object is always a folder, text is a location."""
+    if isinstance(given, str):
+        return stores.locate(given)
+    return Reference(Kind.FOLDER, "", os.fspath(given))
+
+
+def folder(ref: Reference) -> Path:
+    """The path that a location of the kind FOLDER means.
+
+    Raises:
+        InputError: it is an image layout, which is a location of another form.
+    """
+    path = Path(ref.repository).expanduser()
+    if (path / "oci-layout").is_file() and (path / "index.json").is_file():
+        raise InputError(
+            f"{path} is an image layout, not a model's folder", hint=f"write oci:{ref.repository}"
+        )
+    return path
+
+
+@contextmanager
+def found(ref: Reference, options: Connection) -> Iterator[tuple[ReadableStore, Descriptor]]:
+    """Open the place of a reference to read, and resolve the reference there.
+
+    Where both are written, the digest decides, and a tag that stands for something else is
+    reported. A layout or an archive that holds one manifest needs neither.
+
+    Raises:
+        NotFoundError: the place, the tag or the digest is not there.
+    """
+    if ref.kind is Kind.FOLDER:
+        path = folder(ref)
+        if not path.is_dir():
+            raise NotFoundError(f"no such folder: {path}")
+        raise InputError(
+            f"{path} is a folder; this takes a packed model",
+            hint=f"pack it first: ocimlpack pack {ref.repository} -t NAME",
+        )
+    with stores.reading(ref, access(options)) as store:
+        try:
+            root = _resolve(store, ref)
+        except NotFoundError as error:
+            raise _explained(error, ref) from error
+        if ref.digest and ref.tag:
+            _check_tag(store, ref, options)
+        yield store, root
+
+
+def _resolve(store: ReadableStore, ref: Reference) -> Descriptor:
+    bare = ref.tag is None and ref.digest is None
+    if bare and ref.kind in {Kind.LAYOUT, Kind.ARCHIVE} and isinstance(store, LayoutReader):
+        entries = {entry.desc.digest: entry.desc for entry in store.entries()}
+        if len(entries) == 1:
+            return next(iter(entries.values())).plain
+    return store.resolve(ref.name)
+
+
+def _check_tag(store: ReadableStore, ref: Reference, options: Connection) -> None:
+    try:
+        stands_for = str(store.resolve(ref.tag or DEFAULT_TAG).digest)
+    except NotFoundError:
+        stands_for = "nothing"
+    if stands_for != str(ref.digest):
+        options.get("report", ignore)(
+            Warned(f"the tag {ref.tag} stands for {stands_for} now; the digest decides")
+        )
+
+
+def _explained(error: NotFoundError, ref: Reference) -> NotFoundError:
+    if ref.kind is Kind.LOCAL and error.hint is None:
+        if Path(ref.repository).is_dir():
+            error.hint = f"to mean the folder of that name, write ./{ref.repository}"
+        elif (Path(ref.repository.partition("/")[0])).is_dir():
+            error.hint = f"there is no such folder either: {ref.repository}"
+        else:
+            error.hint = "ocimlpack ls lists the local store; a registry is written HOST/REPOSITORY"
+    return error
+
+
+def targets(ref: Reference, tags: tuple[str, ...]) -> tuple[Reference, ...]:
+    """The tagged locations that a destination and further tags mean; none where a digest pins it.
+
+    The destination's own tag comes first. With neither, it is `latest`, as for container images.
+
+    Raises:
+        InvalidReferenceError: one is no tag.
+    """
+    if ref.kind is Kind.FOLDER:
+        raise InputError(
+            f"{ref} is a folder, not a place for artifacts",
+            hint=f"for an image layout there, write oci:{ref.repository}",
+        )
+    names = ([ref.tag] if ref.tag else []) + list(tags)
+    if not names and ref.digest is None:
+        names = [DEFAULT_TAG]
+    return tuple(ref.tagged(name) for name in dict.fromkeys(names))
+
+
+def check_pin(ref: Reference, desc: Descriptor) -> None:
+    """Refuse to send something to a location that is pinned to something else.
+
+    Raises:
+        ConflictError: it has another digest.
+    """
+    if ref.digest and ref.digest != desc.digest:
+        raise ConflictError(
+            f"the destination names {ref.digest}, but this is {desc.digest}",
+            hint="leave the digest out of the destination",
+            digest=str(desc.digest),
+        )
+
+
+def pinned(ref: Reference, desc: Descriptor) -> str:
+    """The location with nothing but the digest behind it."""
+    return str(replace(ref, tag=None, digest=desc.digest))
+
+
+def tags_of(store: ReadableStore, desc: Descriptor, limit: int) -> tuple[str, ...]:
+    """The tags that stand for a manifest, where the store lists tags and there are not too many.
+
+    Each tag of a registry has to be resolved by a request of its own, hence the limit.
+    """
+    lister = capability(store, TagLister)
+    if lister is None:
+        return ()
+    if isinstance(store, LayoutReader):
+        return tuple(tag for tag in store.tags() if store.resolve(tag).digest == desc.digest)
+    names = lister.tags()
+    if len(names) > limit:
+        return ()
+    return tuple(name for name in names if store.resolve(name).digest == desc.digest)

@@ -1,0 +1,304 @@
+"""What the files of a folder say of the model: a kind for each, and fields for the config."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import BinaryIO, Final
+
+from ocimlpack.errors import InvalidContentError
+from ocimlpack.model import card
+from ocimlpack.model.config import Value, param_size, precisions
+from ocimlpack.model.formats import Role, is_lfs_pointer, weight_rank
+from ocimlpack.model.headers import Header, Tensor, gguf, onnx, safetensors
+from ocimlpack.model.licenses import recognise
+from ocimlpack.model.tree import Entry
+from ocimlpack.spec.gojson import decode
+
+_READERS: Final[Mapping[str, Callable[[BinaryIO, int], Header]]] = {
+    "safetensors": safetensors.read,
+    "gguf": gguf.read,
+    "onnx": onnx.read,
+}
+_MAX_CONFIG: Final = 10_000_000
+_MAX_INDEX: Final = 100_000_000
+_MAX_TEXT: Final = 1_000_000
+
+_LICENSE_NAME: Final = re.compile(r"(?:licen[cs]e|copying)(?:\.(?:txt|md))?", re.IGNORECASE)
+_INDEX_NAME: Final = "model.safetensors.index.json"
+_SPLIT: Final = re.compile(r"-\d{5}-of-\d{5}(?=\.)")
+
+# With weights packed several to a number, as 4-bit methods do, shapes say nothing about how many
+# parameters there are. From this share on, whole numbers are taken for packed ones.
+_PACKED_SHARE: Final = 0.05
+_PACKED: Final = frozenset({"uint8", "int32", "uint32"})
+
+
+@dataclass(slots=True)
+class Item:
+    """One file on its way into the artifact.
+
+    Attributes:
+        entry: the file.
+        role: what it is for, as far as that is known by now.
+        head: its first bytes.
+        fixed: whether a person has said what it is for.
+    """
+
+    entry: Entry
+    role: Role
+    head: bytes
+    fixed: bool = False
+
+    @property
+    def path(self) -> str:
+        """Its path in the model."""
+        return self.entry.path
+
+
+@dataclass(frozen=True, slots=True)
+class Detected:
+    """What was found out about a model.
+
+    Attributes:
+        fields: fields of the config.
+        warnings: what a person should know.
+    """
+
+    fields: Mapping[str, Value]
+    warnings: tuple[str, ...]
+
+
+def detect(items: Sequence[Item]) -> Detected:
+    """Read headers and small files. Files that turn out to be weights get that role.
+
+    What can't be read is left out with a warning: a model is packed as it is, whatever is known.
+
+    Raises:
+        ConflictError: a file is being changed.
+    """
+    detector = _Detector(items)
+    fields = detector.fields()
+    detector.check_weights()
+    return Detected(fields, tuple(detector.warnings))
+
+
+class _Detector:
+    def __init__(self, items: Sequence[Item]) -> None:
+        self._items = {item.path: item for item in items}
+        self._indexes: dict[str, frozenset[str]] = {}
+        self.warnings: list[str] = []
+        self._headers = self._read_headers()
+        self._check_external()
+        self._check_indexes()
+
+    def _read_headers(self) -> dict[str, Header]:
+        headers = {}
+        for path, item in self._items.items():
+            read = _READERS.get(item.role.format or "")
+            if is_lfs_pointer(item.head):
+                self.warnings.append(
+                    f"{path} is a pointer of Git LFS, not the file itself; `git lfs pull` gets it"
+                )
+            elif item.role.kind == "weight" and read and _has_header(path, item.role.format):
+                try:
+                    with item.entry.blob.open() as stream:
+                        headers[path] = read(stream, item.entry.size)
+                except InvalidContentError as error:
+                    self.warnings.append(
+                        f"{path} seems to be damaged, and nothing is taken from it: {error.message}"
+                    )
+        return headers
+
+    def _check_external(self) -> None:
+        """Files that ONNX models keep their data in are weights, whatever they are called."""
+        for path, header in self._headers.items():
+            folder = path.rpartition("/")[0]
+            for location in sorted(header.external):
+                # A name to be looked up among the model's files, never a path to be opened.
+                target = f"{folder}/{location}" if folder else location
+                item = self._items.get(target.removeprefix("./").replace("/./", "/"))
+                if item is None:
+                    self.warnings.append(f"{path} needs {location!r:.120}, which is not packed")
+                elif not item.fixed:
+                    item.role = Role("weight", "onnx")
+
+    def _check_indexes(self) -> None:
+        for path in self._items:
+            if path.endswith(".safetensors.index.json"):
+                folder = path.rpartition("/")[0]
+                missing = [
+                    name
+                    for name in sorted(self._indexed(path))
+                    if (f"{folder}/{name}" if folder else name) not in self._items
+                ]
+                if missing:
+                    self.warnings.append(
+                        f"{path} names {missing[0]!r:.120}, which is not packed"
+                        + (f", and {len(missing) - 1} more" if missing[1:] else "")
+                    )
+
+    def _indexed(self, path: str) -> frozenset[str]:
+        """The files that an index of shards names; none if it can't be read."""
+        if path not in self._indexes:
+            self._indexes[path] = self._read_index(path)
+        return self._indexes[path]
+
+    def _read_index(self, path: str) -> frozenset[str]:
+        item = self._items.get(path)
+        if item is None or item.entry.size > _MAX_INDEX:
+            return frozenset()
+        try:
+            value = decode(item.entry.blob.head(_MAX_INDEX), path)
+        except InvalidContentError:
+            return frozenset()
+        shards = value.get("weight_map") if isinstance(value, dict) else None
+        names = shards.values() if isinstance(shards, dict) else ()
+        return frozenset(name for name in names if isinstance(name, str))
+
+    def check_weights(self) -> None:
+        if not any(item.role.kind == "weight" for item in self._items.values()):
+            self.warnings.append(
+                "no weights were found; if there are some, name them under `files:` in a model.yaml"
+            )
+
+    def fields(self) -> dict[str, Value]:
+        """Everything that the config has a field for; later sources win over earlier ones."""
+        weights = sorted(
+            (item for item in self._items.values() if item.role.kind == "weight"),
+            key=lambda item: (weight_rank(item.role.format), item.path.encode()),
+        )
+        main = weights[0].role.format if weights else None
+        headers = {
+            item.path: self._headers[item.path]
+            for item in weights
+            if item.role.format == main and item.path in self._headers
+        }
+        fields: dict[str, Value] = {"format": main} if main else {}
+        fields.update(self._from_license())
+        fields.update(self._from_file("config.json", card.read_config))
+        if headers:
+            # What the numbers are, the numbers know: `config.json` may speak of the original model.
+            fields.pop("precision", None)
+        fields.update(_from_headers(headers))
+        fields.update(self._from_file("README.md", _read_card))
+        counts = self._counts(headers, main)
+        if (precision := precisions(counts)) and not any(map(_is_block, counts)):
+            fields["precision"] = precision
+        if _is_countable(counts, fields) and (size := param_size(sum(counts.values()))):
+            fields["paramSize"] = size
+        return fields
+
+    def _counts(self, headers: Mapping[str, Header], format: str | None) -> Counter[str]:
+        if format == "safetensors":
+            return _sum_folders(self._loaded(headers))
+        return _agreed(headers)
+
+    def _loaded(self, headers: Mapping[str, Header]) -> dict[str, Header]:
+        """The headers of the files that a loader takes: where there is an index, those it names.
+
+        Some models come with the same weights twice, once as shards and once in one file.
+        """
+        loaded = {}
+        for path, header in headers.items():
+            folder, _, name = path.rpartition("/")
+            named = self._indexed(f"{folder}/{_INDEX_NAME}" if folder else _INDEX_NAME)
+            if not named or name in named:
+                loaded[path] = header
+        return loaded or dict(headers)
+
+    def _from_license(self) -> dict[str, Value]:
+        """The licence whose text lies beside the model, if there is one and it is certain."""
+        found = {
+            recognise(item.entry.blob.head(_MAX_TEXT).decode("utf-8", "replace"))
+            for path, item in self._items.items()
+            if _LICENSE_NAME.fullmatch(path) and item.role.kind == "doc"
+        }
+        license = found.pop() if len(found) == 1 else None
+        return {"licenses": (license,)} if license else {}
+
+    def _from_file(self, name: str, read: Callable[[bytes], dict[str, Value]]) -> dict[str, Value]:
+        item = self._named(name)
+        if item is None or item.entry.size > _MAX_CONFIG or is_lfs_pointer(item.head):
+            return {}
+        try:
+            return read(item.entry.blob.head(_MAX_CONFIG))
+        except InvalidContentError as error:
+            self.warnings.append(f"{item.path} is not taken into account: {error.message}")
+            return {}
+
+    def _named(self, name: str) -> Item | None:
+        """The file of that name in the model's own folder, in whatever case."""
+        names = [path for path in self._items if path.lower() == name.lower()]
+        return self._items[min(names, key=str.encode)] if names else None
+
+
+def _read_card(raw: bytes) -> dict[str, Value]:
+    return card.read_card(raw.decode("utf-8", "replace"))
+
+
+def _is_block(name: str) -> bool:
+    """Whether this is one of GGUF's quantised types, whose name goes under `quantization`."""
+    return name.startswith("ggml-")
+
+
+def _has_header(path: str, format: str | None) -> bool:
+    """External data counts as ONNX, too, and has no header."""
+    return format != "onnx" or path.lower().endswith(".onnx")
+
+
+def _from_headers(headers: Mapping[str, Header]) -> dict[str, Value]:
+    """What all headers that say anything about a field agree on."""
+    said: dict[str, set[str]] = {}
+    for header in headers.values():
+        if header.role is None:
+            for name, value in header.fields.items():
+                said.setdefault(name, set()).add(value)
+    agreed = {name: values.pop() for name, values in said.items() if len(values) == 1}
+    listed = {"authors", "licenses"}
+    return card.usable(
+        {name: (value,) if name in listed else value for name, value in agreed.items()}
+    )
+
+
+def _sum_folders(headers: Mapping[str, Header]) -> Counter[str]:
+    """Numbers by type over all shards.
+
+    In one folder, a tensor is counted once by its name: variants of the same weights lie side by
+    side. Folders are parts of one model, as in a pipeline of several networks.
+    """
+    folders: dict[str, dict[str, Tensor]] = {}
+    for path, header in headers.items():
+        known = folders.setdefault(path.rpartition("/")[0], {})
+        for name, tensor in header.tensors.items():
+            known.setdefault(name, tensor)
+    return _count(tensor for folder in folders.values() for tensor in folder.values())
+
+
+def _agreed(headers: Mapping[str, Header]) -> Counter[str]:
+    """Numbers by type of the one model that the files hold; none if they hold different ones.
+
+    A file is a whole model here, or one of the parts that `-00001-of-00003` marks.
+    """
+    models: dict[str, list[Tensor]] = {}
+    for path, header in headers.items():
+        if header.role is None:
+            models.setdefault(_SPLIT.sub("", path), []).extend(header.tensors.values())
+    counts = [_count(tensors) for tensors in models.values()]
+    return counts[0] if counts and all(each == counts[0] for each in counts) else Counter()
+
+
+def _count(tensors: Iterable[Tensor]) -> Counter[str]:
+    counts: Counter[str] = Counter()
+    for tensor in tensors:
+        counts[tensor.type] += tensor.count
+    return counts
+
+
+def _is_countable(counts: Mapping[str, int], fields: Mapping[str, Value]) -> bool:
+    if not fields.get("quantization") or fields.get("format") == "gguf":
+        return True
+    packed = sum(count for name, count in counts.items() if name in _PACKED)
+    return packed < _PACKED_SHARE * sum(counts.values())

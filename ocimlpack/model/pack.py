@@ -1,0 +1,347 @@
+"""A model's folder as an artifact: one raw layer for each file, a config and a manifest in memory.
+
+Nothing is copied: the files themselves are the blobs, and what comes out is a store to copy from.
+The same paths and bytes give the same digest on every machine; docs/format.md has the rules.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+from ocimlpack.errors import ConflictError, InputError, NotFoundError
+from ocimlpack.model import metadata, times
+from ocimlpack.model.config import Fields, Value, check, encode_config
+from ocimlpack.model.detect import Item, detect
+from ocimlpack.model.formats import HEAD, Role, classify, mode, weight_rank
+from ocimlpack.model.names import selector
+from ocimlpack.model.options import (
+    DEFAULTS,
+    CustomConfig,
+    Options,
+    artifact_type,
+    custom_config,
+    metadata_path,
+    read_metadata,
+)
+from ocimlpack.model.tree import Entry, walk
+from ocimlpack.progress import Began, Ended, Moved, Planned, Reporter, ignore
+from ocimlpack.spec import mediatypes
+from ocimlpack.spec.descriptor import Descriptor
+from ocimlpack.spec.digest import Digest
+from ocimlpack.spec.gojson import encode
+from ocimlpack.spec.manifest import Manifest, build
+from ocimlpack.stores.base import CHUNK, Blob, BytesBlob
+from ocimlpack.transfer import pool
+
+__all__ = ["Options", "Packed", "Plan", "PlannedFile", "pack", "plan", "seal"]
+
+_ORDER: Final = {kind: place for place, kind in enumerate(mediatypes.KINDS)}
+_EPOCH: Final = "1970-01-01T00:00:00Z"
+_REGULAR_FILE: Final = 0
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedFile:
+    """One file that will be a layer.
+
+    Attributes:
+        path: where it is in the model: relative, with `/`, in Unicode's composed form.
+        kind: what it is for.
+        size: bytes.
+        mode: the permission bits that it will be unpacked with.
+        source: where it lies.
+        blob: its content; opening it fails once the file is no longer what it was.
+    """
+
+    path: str
+    kind: mediatypes.Kind
+    size: int
+    mode: int
+    source: Path
+    blob: Blob
+
+    def layer(self, digest: Digest) -> Descriptor:
+        """The layer that this file is, once its digest is known."""
+        about = {
+            "name": self.path.rpartition("/")[2],
+            "mode": self.mode,
+            "uid": 0,
+            "gid": 0,
+            "size": self.size,
+            "mtime": _EPOCH,
+            "typeflag": _REGULAR_FILE,
+        }
+        annotations = {
+            mediatypes.FILEPATH: self.path,
+            mediatypes.FILE_METADATA: encode(about).decode(),
+            mediatypes.TITLE: self.path,
+        }
+        return Descriptor(mediatypes.model_layer(self.kind), digest, self.size, annotations)
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """All that is known of the artifact before a byte is hashed.
+
+    Attributes:
+        files: in the order of the manifest's layers.
+        fields: fields of the config.
+        annotations: annotations of the manifest.
+        artifact_type: the manifest's artifactType, or None for none.
+        config: the config blob, if it is not to be made of the fields.
+        warnings: what a person should know.
+    """
+
+    files: tuple[PlannedFile, ...]
+    fields: Fields
+    annotations: Mapping[str, str]
+    artifact_type: str | None
+    config: CustomConfig | None
+    warnings: tuple[str, ...]
+
+    @property
+    def size(self) -> int:
+        """Bytes of all files."""
+        return sum(file.size for file in self.files)
+
+
+@dataclass(frozen=True, slots=True)
+class Packed:
+    """A packed model: a store that holds one artifact, to be copied from.
+
+    Attributes:
+        root: the manifest's descriptor.
+        manifest: the manifest.
+        config: the config's bytes.
+        files: in the order of the manifest's layers.
+        warnings: what a person should know.
+    """
+
+    root: Descriptor
+    manifest: Manifest
+    config: bytes
+    files: tuple[PlannedFile, ...]
+    warnings: tuple[str, ...]
+    _blobs: Mapping[Digest, Blob] = field(repr=False)
+
+    def resolve(self, name: str) -> Descriptor:
+        """The manifest's descriptor, by its digest: there are no tags here.
+
+        Raises:
+            NotFoundError: any other name.
+        """
+        if name != str(self.root.digest):
+            raise NotFoundError(f"the packed model is {self.root.digest}, not {name}")
+        return self.root
+
+    def exists(self, desc: Descriptor) -> bool:
+        """Whether the content is part of the artifact."""
+        return desc.digest in self._blobs
+
+    def fetch(self, desc: Descriptor) -> Blob:
+        """The content: a file, or a few bytes in memory.
+
+        Raises:
+            NotFoundError: it is not part of the artifact.
+        """
+        try:
+            return self._blobs[desc.digest]
+        except KeyError:
+            raise NotFoundError(
+                f"no {desc.digest} in the packed model", digest=str(desc.digest)
+            ) from None
+
+    def read(self, desc: Descriptor, offset: int, length: int) -> bytes:
+        """Exactly the bytes from `offset` on, fewer only at the content's end."""
+        with self.fetch(desc).open(offset) as stream:
+            return stream.read(length)
+
+    def close(self) -> None:
+        """Nothing is kept open."""
+
+
+def plan(folder: Path, options: Options = DEFAULTS) -> Plan:
+    """Find out what a folder holds: its files are listed, and headers and small ones read.
+
+    Raises:
+        InputError: the folder, an option or the metadata file can't be used as it is.
+        UnsafeSourceError: a file that can't be packed.
+        ConflictError: a file is being changed.
+    """
+    wanted = selector(options.include, options.exclude)
+    custom = custom_config(options)
+    kind = artifact_type(options)
+    created = times.recorded(options.created, os.environ)
+    about_path = metadata_path(folder, options)
+    entries = walk(folder, wanted, skip=about_path, dereference=options.dereference)
+    about = read_metadata(about_path, options)
+    if not entries:
+        selected = options.include or options.exclude
+        raise InputError(
+            f"{folder} has no files to pack",
+            hint="see what --include, --exclude and .ocimlpackignore leave" if selected else None,
+            side="source",
+        )
+    items, unmatched = _classify(entries, about)
+    detected = detect(items)
+    items.sort(key=_place)
+    annotations = {mediatypes.CREATED: created} if created else {}
+    annotations |= {**about.annotations, **options.annotations}
+    if "" in annotations:
+        raise InputError("an annotation has no name")
+    return Plan(
+        files=tuple(map(_planned, items)),
+        fields=_merge(detected.fields, about.fields, _given(options, created)),
+        annotations=annotations,
+        artifact_type=kind,
+        config=custom,
+        warnings=(*unmatched, *detected.warnings),
+    )
+
+
+def seal(plan: Plan, digests: Mapping[str, Digest]) -> Packed:
+    """Write config and manifest, now that the files' digests are known.
+
+    Args:
+        plan: what to pack.
+        digests: each file's digest by its path in the model.
+
+    Raises:
+        InvalidContentError: so many files that the manifest is too large for registries.
+    """
+    layers = [file.layer(digests[file.path]) for file in plan.files]
+    if plan.config:
+        config, media_type = plan.config.content, plan.config.media_type
+    else:
+        config = encode_config(plan.fields, [layer.digest for layer in layers])
+        media_type = mediatypes.MODEL_CONFIG
+    manifest = build(
+        Descriptor.of(config, media_type),
+        layers,
+        artifact_type=plan.artifact_type,
+        annotations=plan.annotations,
+    )
+    blobs: dict[Digest, Blob] = {
+        layer.digest: file.blob for layer, file in zip(layers, plan.files, strict=True)
+    }
+    blobs[manifest.config.digest] = BytesBlob(config)
+    blobs[manifest.descriptor.digest] = BytesBlob(manifest.raw)
+    return Packed(manifest.descriptor, manifest, config, plan.files, plan.warnings, blobs)
+
+
+def pack(
+    folder: Path,
+    options: Options = DEFAULTS,
+    *,
+    jobs: int = 4,
+    report: Reporter = ignore,
+) -> Packed:
+    """Make an artifact of a folder: plan it, hash its files, seal it.
+
+    Args:
+        folder: the model.
+        options: how.
+        jobs: how many files are hashed at a time.
+        report: gets the progress events.
+
+    Raises:
+        InputError: the folder, an option or the metadata file can't be used as it is.
+        UnsafeSourceError: a file that can't be packed.
+        ConflictError: a file was changed meanwhile.
+        InvalidContentError: so many files that the manifest is too large for registries.
+    """
+    planned = plan(folder, options)
+    report(Planned("hashing", len(planned.files), planned.size))
+    # The largest first: begun last, one of them would be hashed alone while the other jobs idle.
+    files = sorted(planned.files, key=lambda file: -file.size)
+    digests = pool.run([_hashing(file, report) for file in files], jobs)
+    return seal(planned, {file.path: each for file, each in zip(files, digests, strict=True)})
+
+
+def _hashing(file: PlannedFile, report: Reporter) -> Callable[[pool.Stop], Digest]:
+    def task(stop: pool.Stop) -> Digest:
+        report(Began(file.path, file.size))
+        hasher, done = hashlib.sha256(), 0
+        with file.blob.open() as stream:
+            while chunk := stream.read(CHUNK):
+                stop.check()
+                hasher.update(chunk)
+                done += len(chunk)
+                report(Moved(file.path, done))
+        if done != file.size:
+            # Its size was right before and after: a file of a system that makes content up.
+            raise ConflictError(
+                f"{file.source} has {file.size:,} bytes, but {done:,} were read", side="source"
+            )
+        report(Ended(file.path, file.size, "hashed"))
+        return Digest("sha256", hasher.hexdigest())
+
+    return task
+
+
+def _classify(
+    entries: Sequence[Entry], about: metadata.Metadata
+) -> tuple[list[Item], tuple[str, ...]]:
+    """A role for each file, and warnings of patterns that match none.
+
+    Raises:
+        InputError: two kinds' patterns match the same file.
+    """
+    items = []
+    for entry in entries:
+        head = entry.blob.head(HEAD)
+        items.append(Item(entry, classify(entry.path, head), head))
+    unmatched = []
+    for kind, globs in about.files.items():
+        for glob in globs:
+            matches = selector((glob,), ())
+            if not any(matches(item.path) for item in items):
+                unmatched.append(f"files: {kind}: no file matches {glob!r:.120}")
+        matches = selector(globs, ()) if globs else lambda _: False
+        for item in items:
+            if not matches(item.path):
+                continue
+            if item.fixed and item.role.kind != kind:
+                raise InputError(
+                    f"{item.path} is both {item.role.kind} and {kind} by the metadata's `files:`"
+                )
+            item.role, item.fixed = Role(kind, item.role.format), True
+    return items, tuple(unmatched)
+
+
+def _place(item: Item) -> tuple[int, int, bytes]:
+    """Where a file stands among the layers."""
+    kind = item.role.kind
+    rank = weight_rank(item.role.format) if kind == "weight" else 0
+    return _ORDER[kind], rank, item.path.encode()
+
+
+def _planned(item: Item) -> PlannedFile:
+    blob = item.entry.blob
+    return PlannedFile(
+        item.path, item.role.kind, item.entry.size, mode(item.head), blob.source, blob
+    )
+
+
+def _given(options: Options, created: str | None) -> dict[str, Value]:
+    """The fields that options set."""
+    given: dict[str, Value | None] = {
+        "createdAt": created,
+        "name": options.name,
+        "version": options.version,
+        "licenses": None if options.license is None else (options.license,),
+    }
+    return {name: check(name, value) for name, value in given.items() if value is not None}
+
+
+def _merge(
+    detected: Fields, said: Mapping[str, Value | None], given: Mapping[str, Value]
+) -> dict[str, Value]:
+    """What is detected, then what the metadata file says, then the options."""
+    merged = {**detected, **said, **given}
+    return {name: value for name, value in merged.items() if value is not None}

@@ -1,0 +1,220 @@
+"""A private folder in which an artifact's files are completed before anybody sees them.
+
+One process has it at a time, by a lock on the folder itself, which ends with the process. What a
+process left behind when it died is taken over by the next one: files under their final names are
+complete there (and are hashed before they are trusted), all others are thrown away.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import secrets
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from ocimlpack.errors import InvalidContentError, InvalidDigestError, UnavailableError
+from ocimlpack.model.artifact import clashing
+from ocimlpack.model.beneath import Root, reading, write_all, writing
+from ocimlpack.model.names import OWN_FOLDER
+from ocimlpack.model.receipt import Entry
+from ocimlpack.spec.digest import Digest
+from ocimlpack.spec.gojson import decode, encode
+from ocimlpack.stores.base import CHUNK
+from ocimlpack.stores.files import refused
+
+_SCRATCH: Final = f"{OWN_FOLDER}/scratch"
+_ARCHIVES: Final = f"{OWN_FOLDER}/archives"
+
+
+@dataclass(frozen=True, slots=True)
+class Unpacked:
+    """What came out of an archive, all of it: files, and folders that may be empty."""
+
+    files: tuple[Entry, ...]
+    folders: tuple[str, ...]
+
+
+class Staging:
+    """The folder, locked.
+
+    Attributes:
+        path: where it is.
+        root: it, open.
+    """
+
+    def __init__(self, path: Path, root: Root) -> None:
+        self.path = path
+        self.root = root
+        with writing(path):
+            root.remove_all(_SCRATCH)
+
+    @classmethod
+    def claim(cls, parent: Path, name: str) -> Staging:
+        """Take over a folder of this name that nobody has any more, or make one.
+
+        Raises:
+            InputError: the parent can't be written to.
+            UnavailableError: the disk is full.
+        """
+        with writing(parent / name):
+            for left in sorted(parent.iterdir()):
+                if left.name == name or left.name.startswith(f"{name}-"):
+                    root = _lock(left, made=False)
+                    if root:
+                        return cls(left, root)
+            path = parent / name
+            while True:
+                with suppress(FileExistsError):
+                    path.mkdir(0o755)
+                    root = _lock(path, made=True)
+                    if root:
+                        return cls(path, root)
+                path = parent / f"{name}-{secrets.token_hex(4)}"
+
+    def close(self) -> None:
+        """Leave it: only complete files stay, and if there are none, nothing does."""
+        with self.root, suppress(OSError):  # what can't be removed now, the next run removes
+            self.root.remove_all(_SCRATCH)
+            if not any(not is_folder for _, is_folder in self.root.walk()):
+                self.remove()
+
+    def remove(self) -> None:
+        """Remove it with all that is in it."""
+        with Root.at(self.path.parent) as parent:
+            parent.remove_all(self.path.name)
+
+    def require(self, size: int, what: str) -> None:
+        """See to it that there is room.
+
+        Raises:
+            UnavailableError: there isn't; it says how much is missing.
+        """
+        status = os.fstatvfs(self.root.fd)
+        free = status.f_bavail * status.f_frsize
+        if size > free:
+            raise UnavailableError(
+                f"{what} needs {size:,} bytes and {self.path.parent} has room for {free:,}: "
+                f"{size - free:,} are missing",
+                hint="free space and run it again: what is complete is kept",
+            )
+
+    @contextmanager
+    def scratch(self) -> Iterator[str]:
+        """A path for a file, or for a folder of files, that is gone afterwards."""
+        path = f"{_SCRATCH}/{secrets.token_hex(8)}"
+        try:
+            yield path
+        finally:
+            with suppress(OSError):  # as in close()
+                self.root.remove_all(path)
+
+    def write(self, scratch: str, pieces: Iterable[bytes], *, executable: bool, name: str) -> None:
+        """Write a file and wait until it is on disk.
+
+        Args:
+            scratch: a path that `scratch` gave, or one below it.
+            pieces: its content. What getting it raises is passed on.
+            executable: whether it may be run.
+            name: what an error calls it.
+
+        Raises:
+            UnavailableError: the disk is full.
+            InputError: the system refuses it.
+        """
+        with writing(name):
+            file = self.root.create(scratch, executable=executable)
+        with file:
+            for piece in pieces:
+                with writing(name):
+                    write_all(file, piece)
+            with writing(name):
+                os.fsync(file.fileno())
+
+    def place(self, scratch: str, path: str) -> None:
+        """Give a file that is complete and right its name.
+
+        Raises:
+            InvalidContentError: another file of the artifact is in the way.
+        """
+        try:
+            self.root.move(scratch, self.root, path)
+        except (NotADirectoryError, IsADirectoryError, FileExistsError) as error:
+            raise clashing(path, path.rpartition("/")[0] or path) from error
+        except OSError as error:
+            raise refused(error, Path(path)) from error
+
+    def read(self, path: str) -> Iterator[bytes]:
+        """A file's content; it must be there."""
+        with reading(path):
+            file = self.root.open(path)
+        if file is None:
+            raise InvalidContentError(f"{path} was removed meanwhile")
+        with file:
+            while True:
+                with reading(path):
+                    piece = file.read(CHUNK)
+                if not piece:
+                    return
+                yield piece
+
+    def note(self, layer: Digest, unpacked: Unpacked) -> None:
+        """Write down for a later run that all of an archive's files are here."""
+        value = {
+            "files": [entry.to_json() for entry in unpacked.files],
+            "folders": list(unpacked.folders),
+        }
+        with writing(self.path):
+            self.root.replace(f"{_ARCHIVES}/{layer.hex}.json", encode(value))
+
+    def noted(self, layer: Digest) -> Unpacked | None:
+        """What an earlier run wrote down; None if it was nothing, or can't be used."""
+        path = f"{_ARCHIVES}/{layer.hex}.json"
+        with reading(path):
+            if self.root.look(path) is None:
+                return None
+        try:
+            value = decode(b"".join(self.read(path)), "it")
+            files = tuple(map(Entry.from_json, value["files"]))
+            return Unpacked(files, tuple(map(str, value["folders"])))
+        except (InvalidContentError, InvalidDigestError, KeyError, TypeError):
+            return None
+
+
+def _lock(path: Path, *, made: bool) -> Root | None:
+    """Open a folder and have it alone; None if it is somebody else's, or gone by now.
+
+    Args:
+        path: the folder.
+        made: whether this process made it a moment ago.
+    """
+    try:
+        root = Root(os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC))
+    except OSError:
+        return None
+    if _have(root, path, made=made):
+        return root
+    root.__exit__()
+    return None
+
+
+def _have(root: Root, path: Path, *, made: bool) -> bool:
+    status = os.fstat(root.fd)
+    if not made and (status.st_uid != os.geteuid() or status.st_mode & 0o022):
+        # The name can be guessed: in a folder that others can write to, somebody else may have
+        # laid something there.
+        return False
+    try:
+        fcntl.flock(root.fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:
+        return made  # a file system without locks, on which nothing is taken over
+    try:
+        now = os.stat(path, follow_symlinks=False)
+    except FileNotFoundError:
+        return False
+    return os.path.samestat(status, now)

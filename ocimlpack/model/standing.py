@@ -1,0 +1,361 @@
+"""A folder that is brought up to date where it stands, and what in it is whose.
+
+A file that a receipt lists and that is as listed is ours: it may be replaced or removed. Every
+other file is the user's work and stays, or, where an artifact's file has to go in its place, is a
+conflict that is found before anything is changed.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import stat
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Final
+
+from ocimlpack.errors import ConflictError
+from ocimlpack.model import receipt
+from ocimlpack.model.beneath import Root, reading, writing
+from ocimlpack.model.names import OWN_FOLDER
+from ocimlpack.model.receipt import Entry, Receipt
+from ocimlpack.model.staging import Staging
+from ocimlpack.progress import Began, Ended, Planned, Reporter, ignore
+from ocimlpack.spec.digest import Digest
+from ocimlpack.transfer import pool
+
+State = tuple[int, int, int]
+
+_NEVER: Final = pool.Stop()
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What is at a path.
+
+    Attributes:
+        digest: of the file there; None if it can't be one that is known, or is no file.
+        state: changes when the content does: inode, bytes, modification time.
+    """
+
+    digest: Digest | None
+    state: State
+
+
+class Standing:
+    """The folder as it was when it was looked at, and how it becomes what a new receipt says.
+
+    Attributes:
+        path: where it is.
+        root: it, open.
+        receipt: what was pulled into it before, if anything was.
+    """
+
+    def __init__(self, path: Path, *, replace_all: bool, force: bool) -> None:
+        """Open it and read its receipts.
+
+        Args:
+            path: the folder.
+            replace_all: in the end nothing is to be there but what was pulled.
+            force: take what is the user's for ours, where it is in the way.
+        """
+        self.path = path
+        with reading(path):
+            self.root = Root.at(path)
+        self._replace_all = replace_all
+        self._force = force
+        self._found: dict[str, Found | None] = {}
+        self._known: dict[str, dict[Digest, int]] = {}
+        self.receipt = receipt.read(self.root)
+        incoming = receipt.read(self.root, receipt.INCOMING)
+        for each in (self.receipt, incoming):
+            for entry in each.files if each else ():
+                self._known.setdefault(entry.path, {})[entry.digest] = entry.size
+
+    def scan(self, wanted: Iterable[Entry], *, jobs: int, report: Reporter) -> None:
+        """Hash the files that receipts list and those where wanted ones have to go.
+
+        Raises:
+            ConflictError: some are the user's; with `force` that is no conflict.
+        """
+        candidates = {path: dict(known) for path, known in self._known.items()}
+        entries = tuple(wanted)
+        for entry in entries:
+            candidates.setdefault(entry.path, {})[entry.digest] = entry.size
+        size = sum(max(sizes.values()) for sizes in candidates.values())
+        report(Planned("checking", len(candidates), size))
+        tasks = [
+            partial(self._examine, path, sizes, report) for path, sizes in candidates.items()
+        ]
+        self._found = dict(zip(candidates, pool.run(tasks, jobs), strict=True))
+        self._refuse_conflicts({entry.path: entry.digest for entry in entries})
+
+    def right(self, path: str, digest: Digest) -> bool:
+        """Whether the file at the path was found to be the right one."""
+        found = self._found.get(path)
+        return found is not None and found.digest == digest
+
+    def source(self, digest: Digest) -> str | None:
+        """A path at which this content was found, if there is one."""
+        return next((path for path in self._found if self.right(path, digest)), None)
+
+    def unpacked(self, layer: Digest) -> tuple[Entry, ...]:
+        """The files of an archive, if all of them are there and right; else none."""
+        listed = self.receipt.files if self.receipt else ()
+        files = tuple(entry for entry in listed if entry.layer == layer)
+        return files if all(self.right(each.path, each.digest) for each in files) else ()
+
+    def retained(self, layers: Mapping[str, Digest], digest: Digest) -> list[Entry]:
+        """Entries of the old receipt that are right, and right for the new artifact too.
+
+        So a pull of a few files of an artifact leaves the others of the same artifact where they
+        are.
+
+        Args:
+            layers: the new artifact's files that are layers, each with its digest.
+            digest: the new artifact's.
+        """
+        if self.receipt is None or self._replace_all:
+            return []
+        same = self.receipt.manifest.descriptor.digest == digest
+        kept = [
+            entry
+            for entry in self.receipt.files
+            if self.right(entry.path, entry.digest)
+            and (layers[entry.path] == entry.digest if entry.path in layers else same)
+        ]
+        return [
+            entry if entry.layer is None or self.unpacked(entry.layer) else replace(entry, layer=None)
+            for entry in kept
+        ]
+
+    def commit(self, new: Receipt, staging: Staging | None, folders: Iterable[str]) -> None:
+        """Make the folder what the receipt says: files one by one, the receipt last.
+
+        Interrupted, it leaves whole files, old ones and new ones, and a note of what was coming;
+        so the next pull knows all of them for ours.
+
+        Args:
+            new: lists all files, those in the staging and those that are right already.
+            staging: holds what is not in place.
+            folders: are made, if they are not there.
+
+        Raises:
+            ConflictError: the user's files are in the way, or the folder was changed meanwhile.
+        """
+        final = {entry.path: entry for entry in new.files}
+        with self._alone():
+            if self._overtaken(new):
+                return
+            self._refuse_conflicts({path: entry.digest for path, entry in final.items()})
+            obsolete = [path for path in self._obsolete(final) if self._unchanged(path)]
+            staged = [
+                path
+                for path, entry in final.items()
+                if not self.right(path, entry.digest) and self._unchanged(path)
+            ]
+            with writing(self.path):
+                if staged or obsolete:
+                    self.root.replace(receipt.INCOMING, new.encode())
+                touched = self._remove(obsolete)
+                touched |= self._bring(staged, staging)
+                self._set_modes(final)
+                for folder in folders:
+                    self.root.folder(folder, make=True).__exit__()
+                for folder in touched:
+                    if self.root.look(folder or ".") is not None:
+                        self.root.sync(folder)
+                if new != self.receipt:
+                    self.root.replace(receipt.PATH, new.encode())
+                with suppress(FileNotFoundError):
+                    self.root.remove(receipt.INCOMING)
+
+    def close(self) -> None:
+        """Let go of the folder."""
+        with self.root, suppress(OSError):
+            self.root.remove_empty(OWN_FOLDER)
+
+    def _examine(
+        self, path: str, sizes: Mapping[Digest, int], report: Reporter, stop: pool.Stop
+    ) -> Found | None:
+        """What is at a path; hashed if it could be one of the files expected there."""
+        with reading(self.path / path):
+            status = self.root.look(path)
+            if status is None:
+                return None
+            file = self.root.open(path)
+        if file is None:
+            return Found(None, _state(status))
+        with file:
+            status = os.fstat(file.fileno())
+            fitting = [digest for digest, size in sizes.items() if size == status.st_size]
+            for algorithm in {digest.algorithm for digest in fitting}:
+                file.seek(0)
+                report(Began(path, status.st_size))
+                digest = receipt.digest_of(file, algorithm, path, report, stop)
+                report(Ended(path, status.st_size, "hashed"))
+                if digest in fitting:
+                    return Found(digest, _state(status))
+        return Found(None, _state(status))
+
+    def _refuse_conflicts(self, final: Mapping[str, Digest]) -> None:
+        if self._force:
+            return
+        blocked = {self._obstacle(path, digest) for path, digest in final.items()}
+        changed = {
+            path
+            for path, found in self._found.items()
+            if found and path in self._known and not self._ours(path) and path not in final
+        }
+        paths = sorted(filter(None, blocked | changed))
+        if paths:
+            more = f" and {len(paths) - 5} more" if len(paths) > 5 else ""
+            raise ConflictError(
+                f"in {self.path} these were not pulled, or were changed since: "
+                f"{', '.join(paths[:5])}{more}",
+                hint="move them away, or let --force overwrite them",
+            )
+
+    def _ours(self, path: str) -> bool:
+        found = self._found.get(path)
+        return found is not None and found.digest in self._known.get(path, {})
+
+    def _obstacle(self, path: str, digest: Digest) -> str | None:
+        """What of the user's is where a file has to go, or where its folders have to."""
+        end = path.find("/")
+        while end != -1:
+            above = path[:end]
+            status = self.root.look(above)
+            if status is None:
+                return None
+            if not stat.S_ISDIR(status.st_mode):
+                return None if self._ours(above) else above
+            end = path.find("/", end + 1)
+        if path not in self._found:
+            self._found[path] = self._examine(path, {digest: _ANY}, ignore, _NEVER)
+        found = self._found[path]
+        if found is None or found.digest == digest or self._ours(path):
+            return None
+        status = self.root.look(path)
+        if status is None or not stat.S_ISDIR(status.st_mode):
+            return path
+        return next(
+            (
+                below
+                for below, is_folder in self.root.walk(path)
+                if not is_folder and not self._ours(below)
+            ),
+            None,
+        )
+
+    def _obsolete(self, final: Mapping[str, Entry]) -> list[str]:
+        if self._replace_all:
+            return [
+                path
+                for path, is_folder in self.root.walk()
+                if not is_folder and path not in final and path.split("/")[0] != OWN_FOLDER
+            ]
+        return [path for path in self._known if path not in final and self._found.get(path)]
+
+    def _unchanged(self, path: str) -> bool:
+        """Whether to go on with a path; that it is as it was when it was looked at.
+
+        Raises:
+            ConflictError: it isn't.
+        """
+        found, status = self._found.get(path), self.root.look(path)
+        if path in self._found and status and (found is None or found.state != _state(status)):
+            raise ConflictError(
+                f"{self.path / path} was changed while the pull was running", hint="run it again"
+            )
+        return True
+
+    def _remove(self, paths: Iterable[str]) -> set[str]:
+        touched = set()
+        for path in paths:
+            with suppress(FileNotFoundError):
+                self.root.remove(path)
+            touched.add(folder := path.rpartition("/")[0])
+            self.root.remove_empty(folder)
+        return touched
+
+    def _bring(self, paths: Iterable[str], staging: Staging | None) -> set[str]:
+        touched = set()
+        for path in paths:
+            if staging is None:
+                raise AssertionError(f"{path} is in no staging folder")
+            self._clear(path)
+            staging.root.move(path, self.root, path)
+            touched.add(path.rpartition("/")[0])
+        return touched
+
+    def _clear(self, path: str) -> None:
+        """Make way for a file. Only if forced is anything removed that holds anything."""
+        parts = path.split("/")
+        for count in range(1, len(parts)):
+            above = "/".join(parts[:count])
+            status = self.root.look(above)
+            if status is None:
+                return
+            if not stat.S_ISDIR(status.st_mode):
+                if not self._force:
+                    break  # it came after all was checked; the move says that it is in the way
+                self.root.remove(above)
+                return
+        status = self.root.look(path)
+        if status is not None and stat.S_ISDIR(status.st_mode):
+            if self._force:
+                self.root.remove_all(path)
+            else:
+                for below, is_folder in list(self.root.walk(path)):
+                    if is_folder:
+                        self.root.remove_empty(below)
+                self.root.remove_empty(path)
+
+    def _set_modes(self, final: Mapping[str, Entry]) -> None:
+        old = {entry.path: entry.mode for entry in self.receipt.files} if self.receipt else {}
+        for path, entry in final.items():
+            if path in old and old[path] != entry.mode and self.right(path, entry.digest):
+                with self.root.open(path) or suppress() as file:
+                    if file:
+                        os.fchmod(file.fileno(), entry.mode)
+
+    def _overtaken(self, new: Receipt) -> bool:
+        """Whether somebody else has done the same by now.
+
+        Raises:
+            ConflictError: or has done something else.
+        """
+        now = receipt.read(self.root)
+        if now == self.receipt:
+            return False
+        if now is not None and covers(now, new):
+            receipt.verify(self.path)
+            return True
+        raise ConflictError(
+            f"something else was pulled into {self.path} at the same time", hint="run it again"
+        )
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        with writing(self.path):
+            own = self.root.folder(OWN_FOLDER, make=True)
+        with own:
+            with suppress(OSError):  # a file system without locks
+                fcntl.flock(own.fd, fcntl.LOCK_EX)
+            yield
+
+
+def covers(there: Receipt, wanted: Receipt) -> bool:
+    """Whether a receipt is of the same artifact and lists all the files that another lists."""
+    if there.manifest.descriptor.digest != wanted.manifest.descriptor.digest:
+        return False
+    files = {(entry.path, entry.digest) for entry in there.files}
+    return all((entry.path, entry.digest) in files for entry in wanted.files)
+
+
+def _state(status: os.stat_result) -> State:
+    return status.st_ino, status.st_size, status.st_mtime_ns
