@@ -22,7 +22,7 @@ export PYTHON REGISTRY OPTIONS
 
 help: ## show this
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
-	@echo 'Variables: PYTHON=python3.13; for demo REGISTRY=host:port; for test ARGS="-k word"'
+	@echo 'Variables: PYTHON=python3.13; for demo REGISTRY=host:port; for test and bench ARGS="…"'
 
 demo: $(BASE) $(MODEL) ## pack, tag, pull and compare a real model; REGISTRY=host:port too
 	@$(RUN)python scripts/demo.py
@@ -42,8 +42,8 @@ format: $(FULL) ## put the code into ruff's format
 	$(RUN)ruff check --fix-only .
 	$(RUN)ruff format .
 
-bench: ## measure (comes with the work on transfers)
-	@echo 'The benchmarks come with the work on transfers; see benchmarks/README.md.'
+bench: $(FULL) ## compare transfers with the oras CLI; see benchmarks/README.md
+	@$(RUN)python -m benchmarks.transfer $(ARGS)
 
 clean: ## remove everything that make made
 	rm -rf .venv .venv-* .cache .mypy_cache .pytest_cache .ruff_cache demo build dist

@@ -64,11 +64,10 @@ def verify(output: Output, /, target: str, **options: Any) -> None:
 
     with reporting(output) as report:
         verified = looking.verify(target, report=report, **given(options))
-    noun = "file" if verified.digest else "blob"
     against = f" against {verified.digest}" if verified.digest else ""
     output.result(
         verified,
-        f"{verified.target}: verified {render.plural(verified.checked, noun)}, "
+        f"{verified.target}: verified {render.plural(verified.checked, 'item')}, "
         f"{render.size(verified.size)}{against}",
     )
     for path in verified.extra[:_SHOWN_EXTRA]:

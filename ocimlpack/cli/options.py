@@ -39,11 +39,7 @@ class Command(click.Command):
         """Run it; by now every option is known."""
         if ctx.params.get("insecure"):
             ctx.ensure_object(Output).warn("--insecure: TLS certificates are not verified")
-        try:
-            return super().invoke(ctx)
-        except click.UsageError as error:
-            error.ctx = error.ctx or ctx
-            raise
+        return super().invoke(ctx)
 
     def format_help_text(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the description, then the examples: they answer most questions."""

@@ -52,6 +52,7 @@ _VERBS: Final = {
     "downloading": "downloaded",
     "packing": "packed",
     "copying": "copied",
+    "copying referrers": "copied",
     "verifying": "verified",
 }
 _SPARED: Final[dict[Outcome, str]] = {"skipped": "exists", "mounted": "mounted"}

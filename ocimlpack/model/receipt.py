@@ -154,6 +154,26 @@ def read(root: Root, path: str = PATH) -> Receipt | None:
         raise InvalidContentError(f"the receipt {path} can't be used: {error.message}") from error
 
 
+def digest_of(folder: Path) -> Digest | None:
+    """The digest of what was pulled into a folder; None if that isn't known, or not all is there.
+
+    No file is read but the receipt.
+
+    Raises:
+        InputError: the folder can't be read.
+        InvalidContentError: the receipt can't be used.
+    """
+    if not folder.is_dir():
+        return None
+    with reading(folder):
+        root = Root.at(folder)
+    with root:
+        found = read(root)
+        if found is None or root.look(INCOMING) is not None:
+            return None
+        return found.manifest.descriptor.digest
+
+
 def verify(folder: Path, *, jobs: int = 4, report: Reporter = ignore) -> FolderCheck:
     """Read every file of a pulled folder and hold it against the receipt.
 
@@ -199,7 +219,7 @@ def verify(folder: Path, *, jobs: int = 4, report: Reporter = ignore) -> FolderC
     return FolderCheck(digest, receipt.reference, len(receipt.files), size, tuple(sorted(extra)))
 
 
-def digest_of(
+def hash_file(
     file: BinaryIO, algorithm: str, name: str, report: Reporter, stop: pool.Stop
 ) -> Digest:
     """The digest of an open file's content.
@@ -225,7 +245,7 @@ def _check(root: Root, entry: Entry, report: Reporter, stop: pool.Stop) -> str |
             return f"{entry.path} is {'missing' if root.look(entry.path) is None else 'no file'}"
     report(Began(entry.path, entry.size))
     with file:
-        found = digest_of(file, entry.digest.algorithm, entry.path, report, stop)
+        found = hash_file(file, entry.digest.algorithm, entry.path, report, stop)
     report(Ended(entry.path, entry.size, "hashed"))
     return None if found == entry.digest else f"{entry.path} is changed"
 

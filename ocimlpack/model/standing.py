@@ -17,7 +17,7 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
-from ocimlpack.errors import ConflictError
+from ocimlpack.errors import ConflictError, InvalidContentError
 from ocimlpack.model import receipt
 from ocimlpack.model.beneath import Root, reading, writing
 from ocimlpack.model.names import OWN_FOLDER
@@ -69,9 +69,8 @@ class Standing:
         self._force = force
         self._found: dict[str, Found | None] = {}
         self._known: dict[str, dict[Digest, int]] = {}
-        self.receipt = receipt.read(self.root)
-        incoming = receipt.read(self.root, receipt.INCOMING)
-        for each in (self.receipt, incoming):
+        self.receipt = self._read(receipt.PATH)
+        for each in (self.receipt, self._read(receipt.INCOMING)):
             for entry in each.files if each else ():
                 self._known.setdefault(entry.path, {})[entry.digest] = entry.size
 
@@ -86,12 +85,13 @@ class Standing:
         for entry in entries:
             candidates.setdefault(entry.path, {})[entry.digest] = entry.size
         size = sum(max(sizes.values()) for sizes in candidates.values())
-        report(Planned("checking", len(candidates), size))
+        if candidates:
+            report(Planned("checking", len(candidates), size))
         tasks = [
             partial(self._examine, path, sizes, report) for path, sizes in candidates.items()
         ]
         self._found = dict(zip(candidates, pool.run(tasks, jobs), strict=True))
-        self._refuse_conflicts({entry.path: entry.digest for entry in entries})
+        self._refuse_conflicts({entry.path: entry for entry in entries})
 
     def right(self, path: str, digest: Digest) -> bool:
         """Whether the file at the path was found to be the right one."""
@@ -127,10 +127,8 @@ class Standing:
             if self.right(entry.path, entry.digest)
             and (layers[entry.path] == entry.digest if entry.path in layers else same)
         ]
-        return [
-            entry if entry.layer is None or self.unpacked(entry.layer) else replace(entry, layer=None)
-            for entry in kept
-        ]
+        whole = {layer for layer in {entry.layer for entry in kept} if layer and self.unpacked(layer)}
+        return [each if each.layer in whole else replace(each, layer=None) for each in kept]
 
     def commit(self, new: Receipt, staging: Staging | None, folders: Iterable[str]) -> None:
         """Make the folder what the receipt says: files one by one, the receipt last.
@@ -150,18 +148,14 @@ class Standing:
         with self._alone():
             if self._overtaken(new):
                 return
-            self._refuse_conflicts({path: entry.digest for path, entry in final.items()})
-            obsolete = [path for path in self._obsolete(final) if self._unchanged(path)]
-            staged = [
-                path
-                for path, entry in final.items()
-                if not self.right(path, entry.digest) and self._unchanged(path)
-            ]
+            self._refuse_conflicts(final)
+            obsolete = self._obsolete(final)
+            self._refuse_changed((*final, *obsolete))
+            staged = [path for path in final if not self.right(path, final[path].digest)]
             with writing(self.path):
                 if staged or obsolete:
                     self.root.replace(receipt.INCOMING, new.encode())
-                touched = self._remove(obsolete)
-                touched |= self._bring(staged, staging)
+                touched = self._remove(obsolete) | self._bring(staged, staging)
                 self._set_modes(final)
                 for folder in folders:
                     self.root.folder(folder, make=True).__exit__()
@@ -170,13 +164,21 @@ class Standing:
                         self.root.sync(folder)
                 if new != self.receipt:
                     self.root.replace(receipt.PATH, new.encode())
-                with suppress(FileNotFoundError):
+                if self.root.look(receipt.INCOMING) is not None:
                     self.root.remove(receipt.INCOMING)
 
     def close(self) -> None:
         """Let go of the folder."""
         with self.root, suppress(OSError):
             self.root.remove_empty(OWN_FOLDER)
+
+    def _read(self, path: str) -> Receipt | None:
+        try:
+            return receipt.read(self.root, path)
+        except InvalidContentError:
+            if self._replace_all:
+                return None  # it goes with all the rest
+            raise
 
     def _examine(
         self, path: str, sizes: Mapping[Digest, int], report: Reporter, stop: pool.Stop
@@ -195,16 +197,16 @@ class Standing:
             for algorithm in {digest.algorithm for digest in fitting}:
                 file.seek(0)
                 report(Began(path, status.st_size))
-                digest = receipt.digest_of(file, algorithm, path, report, stop)
+                digest = receipt.hash_file(file, algorithm, path, report, stop)
                 report(Ended(path, status.st_size, "hashed"))
                 if digest in fitting:
                     return Found(digest, _state(status))
         return Found(None, _state(status))
 
-    def _refuse_conflicts(self, final: Mapping[str, Digest]) -> None:
+    def _refuse_conflicts(self, final: Mapping[str, Entry]) -> None:
         if self._force:
             return
-        blocked = {self._obstacle(path, digest) for path, digest in final.items()}
+        blocked = {self._obstacle(entry) for entry in final.values()}
         changed = {
             path
             for path, found in self._found.items()
@@ -223,21 +225,19 @@ class Standing:
         found = self._found.get(path)
         return found is not None and found.digest in self._known.get(path, {})
 
-    def _obstacle(self, path: str, digest: Digest) -> str | None:
+    def _obstacle(self, entry: Entry) -> str | None:
         """What of the user's is where a file has to go, or where its folders have to."""
-        end = path.find("/")
-        while end != -1:
-            above = path[:end]
+        path = entry.path
+        for above in _above(path):
             status = self.root.look(above)
             if status is None:
                 return None
             if not stat.S_ISDIR(status.st_mode):
                 return None if self._ours(above) else above
-            end = path.find("/", end + 1)
         if path not in self._found:
-            self._found[path] = self._examine(path, {digest: _ANY}, ignore, _NEVER)
+            self._found[path] = self._examine(path, {entry.digest: entry.size}, ignore, _NEVER)
         found = self._found[path]
-        if found is None or found.digest == digest or self._ours(path):
+        if found is None or found.digest == entry.digest or self._ours(path):
             return None
         status = self.root.look(path)
         if status is None or not stat.S_ISDIR(status.st_mode):
@@ -260,18 +260,14 @@ class Standing:
             ]
         return [path for path in self._known if path not in final and self._found.get(path)]
 
-    def _unchanged(self, path: str) -> bool:
-        """Whether to go on with a path; that it is as it was when it was looked at.
-
-        Raises:
-            ConflictError: it isn't.
-        """
-        found, status = self._found.get(path), self.root.look(path)
-        if path in self._found and status and (found is None or found.state != _state(status)):
-            raise ConflictError(
-                f"{self.path / path} was changed while the pull was running", hint="run it again"
-            )
-        return True
+    def _refuse_changed(self, paths: Iterable[str]) -> None:
+        for path in paths:
+            found, status = self._found.get(path), self.root.look(path)
+            if path in self._found and status and (found is None or found.state != _state(status)):
+                raise ConflictError(
+                    f"{self.path / path} was changed while the pull was running",
+                    hint="run it again",
+                )
 
     def _remove(self, paths: Iterable[str]) -> set[str]:
         touched = set()
@@ -280,6 +276,8 @@ class Standing:
                 self.root.remove(path)
             touched.add(folder := path.rpartition("/")[0])
             self.root.remove_empty(folder)
+        if self._replace_all:
+            self._remove_empty_below("")
         return touched
 
     def _bring(self, paths: Iterable[str], staging: Staging | None) -> set[str]:
@@ -294,33 +292,29 @@ class Standing:
 
     def _clear(self, path: str) -> None:
         """Make way for a file. Only if forced is anything removed that holds anything."""
-        parts = path.split("/")
-        for count in range(1, len(parts)):
-            above = "/".join(parts[:count])
+        for above in _above(path):
             status = self.root.look(above)
-            if status is None:
-                return
-            if not stat.S_ISDIR(status.st_mode):
-                if not self._force:
-                    break  # it came after all was checked; the move says that it is in the way
+            if status and not stat.S_ISDIR(status.st_mode) and self._force:
                 self.root.remove(above)
-                return
         status = self.root.look(path)
-        if status is not None and stat.S_ISDIR(status.st_mode):
+        if status and stat.S_ISDIR(status.st_mode):
             if self._force:
                 self.root.remove_all(path)
-            else:
-                for below, is_folder in list(self.root.walk(path)):
-                    if is_folder:
-                        self.root.remove_empty(below)
-                self.root.remove_empty(path)
+            self._remove_empty_below(path)
+            self.root.remove_empty(path)
+
+    def _remove_empty_below(self, path: str) -> None:
+        for below, is_folder in list(self.root.walk(path)):
+            if is_folder and below != OWN_FOLDER and not below.startswith(f"{OWN_FOLDER}/"):
+                self.root.remove_empty(below)
 
     def _set_modes(self, final: Mapping[str, Entry]) -> None:
         old = {entry.path: entry.mode for entry in self.receipt.files} if self.receipt else {}
         for path, entry in final.items():
-            if path in old and old[path] != entry.mode and self.right(path, entry.digest):
-                with self.root.open(path) or suppress() as file:
-                    if file:
+            if old.get(path, entry.mode) != entry.mode and self.right(path, entry.digest):
+                file = self.root.open(path)
+                if file is not None:
+                    with file:
                         os.fchmod(file.fileno(), entry.mode)
 
     def _overtaken(self, new: Receipt) -> bool:
@@ -329,7 +323,7 @@ class Standing:
         Raises:
             ConflictError: or has done something else.
         """
-        now = receipt.read(self.root)
+        now = self._read(receipt.PATH)
         if now == self.receipt:
             return False
         if now is not None and covers(now, new):
@@ -355,6 +349,14 @@ def covers(there: Receipt, wanted: Receipt) -> bool:
         return False
     files = {(entry.path, entry.digest) for entry in there.files}
     return all((entry.path, entry.digest) in files for entry in wanted.files)
+
+
+def _above(path: str) -> Iterator[str]:
+    """The folders that a path is in, the outermost first."""
+    end = path.find("/")
+    while end != -1:
+        yield path[:end]
+        end = path.find("/", end + 1)
 
 
 def _state(status: os.stat_result) -> State:

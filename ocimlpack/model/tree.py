@@ -10,7 +10,7 @@ import os
 import stat
 import unicodedata
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -140,12 +140,13 @@ class _Walker:
         identity = (status.st_dev, status.st_ino)
         if identity in above:
             raise UnsafeSourceError(f"{path} is a link to a folder that it lies in", side="source")
-        if more := _read_rules(place):
-            rules = ((f"{path}/" if path else "", more), *rules)
         self._pending.append(_Folder(path, place, rules, above | {identity}))
 
     def _list(self, folder: _Folder) -> None:
         try:
+            if rules := _read_rules(folder.place):
+                prefix = f"{folder.path}/" if folder.path else ""
+                folder = replace(folder, rules=((prefix, rules), *folder.rules))
             with os.scandir(folder.place) as entries:
                 for entry in entries:
                     self._look(entry, folder)

@@ -26,6 +26,8 @@ from requests.utils import DEFAULT_CA_BUNDLE_PATH, get_environ_proxies, select_p
 from urllib3.exceptions import (
     ConnectTimeoutError,
     HTTPError,
+    IncompleteRead,
+    InsecureRequestWarning,
     LocationParseError,
     NewConnectionError,
     ProxyError,
@@ -337,13 +339,14 @@ class Session(Registry):  # type: ignore[misc]  # oras has no types
     def _exchange(
         self, attempt: _Attempt, url: str, headers: Mapping[str, str]
     ) -> urllib3.BaseHTTPResponse:
-        with attempt.open_body() as body:
-            try:
+        try:
+            with attempt.open_body() as body:
                 return self._adapter.exchange(attempt.method, url, headers, body, attempt.timeout)
-            except OcimlpackError:
-                raise  # from the body: the source's error, not the connection's
-            except (HTTPError, OSError) as error:
-                raise self._connection_error(error, url) from error
+        except OcimlpackError as error:
+            error.side = error.side or "source"  # the body's own error: no connection failed
+            raise
+        except (HTTPError, OSError) as error:
+            raise self._connection_error(error, url) from error
 
     def _connection_error(self, error: Exception, url: str) -> Exception:
         """Hopeless ones become an error of ours; the rest is marked as worth another try."""
@@ -386,17 +389,20 @@ class Session(Registry):  # type: ignore[misc]  # oras has no types
             count += 1
             try:
                 raw = self._exchange(attempt, url, attempt.all_headers(None))
-            except _BrokenError as error:
+                answer = Response(raw.status, raw.headers, url, False, raw).read_all(
+                    _MAX_TOKEN_BODY
+                )
+            except UnreachableError:
+                raise
+            except (_BrokenError, UnavailableError) as error:
                 if count >= self._policy.attempts:
                     raise UnavailableError(f"{self.host} can't give {what}: {error}") from error
                 time.sleep(self._policy.delay(count))
                 continue
-            response = Response(raw.status, raw.headers, url, False, raw)
             if raw.status in retry.RETRYABLE_STATUSES and count < self._policy.attempts:
-                response.close()
                 time.sleep(self._policy.delay(count, raw.headers.get("Retry-After")))
                 continue
-            return raw.status, response.read_all(_MAX_TOKEN_BODY)
+            return raw.status, answer
 
 
 @dataclass(frozen=True, slots=True)
@@ -521,6 +527,8 @@ def _tls_context(ca_file: str | None, insecure: bool) -> ssl.SSLContext:
     except (OSError, ssl.SSLError) as error:
         raise InputError(f"can't use the certificate authorities in {named}: {error}") from error
     if insecure:
+        # Whoever asked for it knows; the command line says it in its own words.
+        urllib3.disable_warnings(InsecureRequestWarning)
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
     return context
@@ -544,7 +552,9 @@ def _reason(error: BaseException) -> str:
             inner = reason
         if isinstance(error, OSError) and error.strerror:
             return error.strerror
+        if isinstance(error, IncompleteRead):
+            return "the answer ended early"
         if inner is None or inner is error:
-            text = str(error.args[-1]) if error.args else ""
-            return text if text and " object at 0x" not in text else type(error).__name__
+            texts = [each for each in error.args if isinstance(each, str)]
+            return texts[-1] if texts and " object at 0x" not in texts[-1] else type(error).__name__
         error = inner

@@ -39,12 +39,20 @@ class RegistryBlob:
 
     def read(self, offset: int, length: int) -> bytes:
         """Exactly the bytes from `offset` on, fewer only at the blob's end."""
-        last = min(offset + length, self._desc.size) - 1
-        response = self.request(offset, last)
-        try:
-            return read_exactly(cast(BinaryIO, response), last - offset + 1)
-        finally:
-            response.close()
+        end = min(offset + length, self._desc.size)
+        parts: list[bytes] = []
+        while offset < end:
+            response = self.request(offset, end - 1)
+            try:
+                part = read_exactly(cast(BinaryIO, response), end - offset)
+            finally:
+                response.close()
+            if not part:
+                break
+            # A server may answer with less than was asked for: RFC 9110, section 15.3.7.
+            parts.append(part)
+            offset += len(part)
+        return b"".join(parts)
 
     def request(self, offset: int, last: int | None = None) -> Response:
         """Ask for the blob from `offset` on, and be at `offset` when this returns.
@@ -104,6 +112,7 @@ class _ResumingStream:
         self._session = session
         self._response: Response | None = None
         self._failures = 0
+        self._progress = 0
 
     def read(self, size: int = -1) -> bytes:
         """The next bytes. A failure counts against the policy until bytes flow again."""
@@ -114,6 +123,7 @@ class _ResumingStream:
                 if self._offset >= self._blob.size > 0:
                     return b""
                 self._response = self._blob.request(self._offset)
+                self._progress = 0
             try:
                 chunk = self._response.read(size)
             except UnavailableError as error:
@@ -121,10 +131,22 @@ class _ResumingStream:
                 self._failures += 1
                 time.sleep(self._session.pause(self._failures, error))
                 continue
+            if not chunk and self._is_partial():
+                self.close()
+                continue
             self._offset += len(chunk)
+            self._progress += len(chunk)
             if chunk:
                 self._failures = 0
             return chunk
+
+    def _is_partial(self) -> bool:
+        """Whether the answer was a part that ends before the blob does; the next is asked for.
+
+        A part that brought nothing is the end: the verifier then says that bytes are missing.
+        """
+        ended = self._response is not None and self._response.status == 206
+        return ended and self._progress > 0 and self._offset < self._blob.size
 
     def close(self) -> None:
         if self._response is not None:

@@ -297,7 +297,8 @@ def list_pages(session: Session, path: str, key: str, scope: str, what: str) -> 
         seen.add(url)
         response = session.request("GET", url, what=what, scope=scope)
         page = decode(response.read_all(_MAX_LIST), f"the {what}")
-        items = (page.get(key) if isinstance(page, dict) else None) or []
+        # Null stands for an empty list: Go writes it so.
+        items = (page.get(key) or []) if isinstance(page, dict) else None
         if not isinstance(items, list) or not all(isinstance(item, str) for item in items):
             raise InvalidContentError(f"{session.host} gave no {what} that can be read")
         yield from items

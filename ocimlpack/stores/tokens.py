@@ -128,7 +128,7 @@ class Authenticator:
             return current.header
         credential = self._look()
         if credential and credential.registry_token:
-            if stale is not None:
+            if stale is not None or not _is_token(credential.registry_token):
                 raise self._refused(credential)
             token = _Token(f"Bearer {credential.registry_token}", float("inf"))
         else:
@@ -174,7 +174,7 @@ class Authenticator:
             document: Any = json.loads(body)
             token = document.get("token") or document.get("access_token")
             seconds = document.get("expires_in") or _DEFAULT_SECONDS
-            if not isinstance(token, str) or not token or not token.isascii():
+            if not isinstance(token, str) or not _is_token(token):
                 raise ValueError("no token")
             lifetime = max(float(seconds) - _MARGIN_SECONDS, float(seconds) / 2)
         except (ValueError, RecursionError, AttributeError, TypeError) as error:
@@ -197,6 +197,11 @@ class Authenticator:
             hint=f"ocimlpack login {self._host}",
             status=401,
         )
+
+
+def _is_token(text: str) -> bool:
+    """Whether it can stand in a header as it is."""
+    return bool(text) and text.isascii() and text.isprintable() and " " not in text
 
 
 def _basic(credential: Credential) -> str:

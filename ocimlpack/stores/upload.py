@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, BinaryIO, Final, cast
 
 from ocimlpack.errors import (
+    InputError,
     IntegrityError,
     NotAllowedError,
     NotFoundError,
@@ -59,6 +60,8 @@ class Upload:
             try:
                 self._put(desc, blob, location, what)
             except UnavailableError as error:
+                if error.side == "source":
+                    raise  # it has tried as often as it may already
                 failures += 1
                 time.sleep(self._session.pause(failures, error))
                 if self._has(desc):
@@ -148,7 +151,13 @@ class _VerifiedStream:
         self._finished = False
 
     def read(self, size: int = -1) -> bytes:
-        chunk = self._stream.read(size)
+        try:
+            chunk = self._stream.read(size)
+        except OSError as error:
+            # Said here: further out it would be taken for the connection's failure.
+            raise InputError(
+                f"can't read what is uploaded: {error.strerror}", side="source"
+            ) from error
         self._verifier.update(chunk)
         if not self._finished and (not chunk or self._verifier.seen == self._size):
             self._verifier.finish()

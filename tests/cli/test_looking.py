@@ -68,14 +68,14 @@ def test_inspect_prints_one_thing_at_a_time(app: App, run: Run) -> None:
 def test_verify_says_what_was_checked(app: App, run: Run) -> None:
     app.answers["verify"] = Verified("./minilm", DIGEST, 2, 2048, ("notes.txt",))
     ran = run("verify", "./minilm")
-    assert ran.stdout == f"./minilm: verified 2 files, 2.0 KiB against {DIGEST}\n"
+    assert ran.stdout == f"./minilm: verified 2 items, 2.0 KiB against {DIGEST}\n"
     assert ran.stderr == "warning: not part of the model: notes.txt\n"
     assert json.loads(run("verify", "./minilm", "--json").stdout)["extra"] == ["notes.txt"]
 
 
-def test_verify_of_a_whole_store_counts_blobs(app: App, run: Run) -> None:
+def test_verify_of_a_whole_store_has_no_digest(app: App, run: Run) -> None:
     app.answers["verify"] = Verified("oci:x", "", 1, 12)
-    assert run("verify", "oci:x").stdout == "oci:x: verified 1 blob, 12 B\n"
+    assert run("verify", "oci:x").stdout == "oci:x: verified 1 item, 12 B\n"
 
 
 def test_many_extra_files_are_summed_up(app: App, run: Run) -> None:

@@ -22,6 +22,7 @@ class Fault:
         drop: close the connection: before the body is read, or after the work was done and
             instead of the answer.
         swallow: read so many bytes of the body, then close the connection.
+        unread: answer before the body is read, and end the connection when the client has.
         cut: close the connection after so many bytes of the answer's body.
         hold: do nothing before this event is set.
         hits: how often it struck.
@@ -36,6 +37,7 @@ class Fault:
     body: bytes = b""
     drop: Literal["", "before", "after"] = ""
     swallow: int | None = None
+    unread: bool = False
     cut: int | None = None
     hold: threading.Event | None = None
     hits: int = 0

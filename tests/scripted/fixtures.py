@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+import ssl
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
+import trustme
 
+from ocimlpack.progress import Reporter, ignore
 from ocimlpack.retry import Policy
 from ocimlpack.stores._oras import Session
 from ocimlpack.stores.credentials import Credential
+from ocimlpack.stores.registry import RegistryStore
 from tests.scripted.blobs import BlobServer
 from tests.scripted.registry import ScriptedRegistry
 
@@ -17,28 +21,27 @@ QUICK = Policy(attempts=4, base=0.001, cap=0.01, total=60.0)
 """Tries as often as it should, and waits for next to nothing between."""
 
 
-def connect(registry: ScriptedRegistry, *, policy: Policy = QUICK, **credential: str) -> Session:
+def connect(
+    registry: ScriptedRegistry,
+    *,
+    policy: Policy = QUICK,
+    report: Reporter = ignore,
+    ca_file: Path | None = None,
+    username: str = "",
+    secret: str = "",
+    identity_token: str | None = None,
+    registry_token: str | None = None,
+) -> Session:
     """A session with these credentials, or with none."""
-    known = (
-        Credential(
-            credential.get("username", ""),
-            credential.get("secret", ""),
-            identity_token=credential.get("identity_token"),
-            registry_token=credential.get("registry_token"),
-            source="a test",
-        )
-        if credential
-        else None
+    given = Credential(username, secret, identity_token, registry_token, source="a test")
+    known = given if given.is_useful else None
+    return Session(
+        registry.host,
+        policy=policy,
+        report=report,
+        ca_file=str(ca_file) if ca_file else None,
+        credential=lambda _: known,
     )
-    return Session(registry.host, policy=policy, credential=lambda _: known)
-
-
-@pytest.fixture
-def session(scripted: ScriptedRegistry) -> Iterator[Session]:
-    """What asks `scripted`, without credentials."""
-    opened = connect(scripted)
-    yield opened
-    opened.close()
 
 
 @pytest.fixture
@@ -50,9 +53,9 @@ def scripted() -> Iterator[ScriptedRegistry]:
 
 
 @pytest.fixture
-def foreign() -> Iterator[ScriptedRegistry]:
-    """Another registry, whose address no one may take for the first one's."""
-    registry = ScriptedRegistry("127.0.0.2")
+def foreign(scripted: ScriptedRegistry) -> Iterator[ScriptedRegistry]:
+    """Another host that stands before the same content, and that asks for nothing."""
+    registry = ScriptedRegistry("127.0.0.2", content=scripted.content)
     with registry:
         yield registry
 
@@ -65,13 +68,36 @@ def blob_server(scripted: ScriptedRegistry) -> Iterator[BlobServer]:
         yield server
 
 
+@pytest.fixture(scope="session")
+def authority() -> trustme.CA:
+    return trustme.CA()
+
+
 @pytest.fixture
-def start_registry() -> Iterator[Callable[[ScriptedRegistry], ScriptedRegistry]]:
-    """Closes, at the end of the test, the registries that it is given."""
-    with ExitStack() as stack:
+def ca_file(authority: trustme.CA, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("authority") / "ca.pem"
+    authority.cert_pem.write_to_path(str(path))
+    return path
 
-        def keep(registry: ScriptedRegistry) -> ScriptedRegistry:
-            stack.enter_context(registry)
-            return registry
 
-        yield keep
+@pytest.fixture
+def encrypted(authority: trustme.CA) -> Iterator[ScriptedRegistry]:
+    """A registry that speaks TLS, by an authority that only `ca_file` knows."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("127.0.0.1").configure_cert(context)
+    registry = ScriptedRegistry(tls=context)
+    with registry:
+        yield registry
+
+
+@pytest.fixture
+def session(scripted: ScriptedRegistry) -> Iterator[Session]:
+    """What asks `scripted`, without credentials."""
+    opened = connect(scripted)
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def store(session: Session) -> RegistryStore:
+    return RegistryStore(session, "team/model")

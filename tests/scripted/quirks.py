@@ -20,7 +20,7 @@ class Quirks:
         redirect: where a GET of a blob is sent, `{digest}` filled in; "" to answer it.
         gzip: whether blobs are sent with Content-Encoding gzip.
         page: how many tags or repositories one page has at most.
-        endless: whether each page of tags names a next one.
+        endless: whether each page of tags names a next one: always a new one, or itself.
         moves_tags: whether a tag that is there is moved when it is told to.
         referrers: whether there is a Referrers API.
         catalog: the status that answers a listing of repositories.
@@ -40,7 +40,7 @@ class Quirks:
     redirect: str = ""
     gzip: bool = False
     page: int = 1000
-    endless: bool = False
+    endless: Literal["", "new", "itself"] = ""
     moves_tags: bool = True
     referrers: bool = False
     catalog: int = 200

@@ -9,7 +9,7 @@ import json
 import re
 import ssl
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Final
 
 from ocimlpack.spec.mediatypes import OCI_INDEX
 from tests.scripted import uploads
@@ -17,7 +17,6 @@ from tests.scripted.auth import Auth
 from tests.scripted.blobs import answer_blob
 from tests.scripted.content import Content, digest_of, matches
 from tests.scripted.exchange import Reply, Request, as_json, refusal
-from tests.scripted.faults import Fault
 from tests.scripted.quirks import Quirks
 from tests.scripted.server import Server
 
@@ -46,14 +45,6 @@ class ScriptedRegistry(Server):
         self.auth = Auth()
         self.quirks = Quirks()
         super().__init__(self._answer, address, tls)
-
-    def fault(self, method: str = "", path: str = "", **rule: Any) -> Fault:
-        """Script a fault: see `Fault` for what a rule may say."""
-        return super().fault(method, path, **rule)
-
-    def count(self, method: str = "", path: str = "") -> int:
-        """How many requests of this method came for this path."""
-        return len(self.asked(method, path))
 
     @property
     def uploads(self) -> list[Request]:
@@ -157,7 +148,7 @@ def _answer_tags(
         return refusal(404, "NAME_UNKNOWN")
     if registry.quirks.endless:
         last = int(request.arguments().get("last", "t0").removeprefix("t"))
-        tags = [f"t{last + 1}"]
+        tags = [f"t{last + (registry.quirks.endless == 'new')}"]
         more = True
     else:
         tags, more = _page(registry, request, sorted(registry.content[repository].tags))

@@ -66,10 +66,18 @@ class Server:
                 if method in ("", each.method) and re.search(path, each.target)
             ]
 
+    def count(self, method: str = "", path: str = "") -> int:
+        """How many requests of this method came for this path."""
+        return len(self.asked(method, path))
+
     def forget(self) -> None:
         """Begin the record anew."""
         with self._lock:
             self.requests.clear()
+
+    def hang_up(self) -> None:
+        """End the connections that are open."""
+        self._http.hang_up()
 
     def close(self) -> None:
         self.closing.set()
@@ -145,6 +153,9 @@ class _Handler(BaseHTTPRequestHandler):
             pass
         if fault.drop == "before":
             return self._drop()
+        if fault.unread:
+            request.status = fault.status
+            return self._refuse_early(Reply(fault.status, dict(fault.headers), fault.body))
         body = _read_body(self.rfile, headers, fault.swallow)
         request.length = len(body)
         if fault.swallow is not None:
@@ -170,6 +181,19 @@ class _Handler(BaseHTTPRequestHandler):
         if cut is not None:
             self.wfile.flush()
             self._drop()
+
+    def _refuse_early(self, reply: Reply) -> None:
+        """Answer, then take and forget what still comes, as nginx does for a while.
+
+        Closing at once would reset the connection, and the answer would be lost with it.
+        """
+        self.close_connection = True
+        reply.headers["Connection"] = "close"
+        self._send(reply, None)
+        self.wfile.flush()
+        self.connection.shutdown(socket.SHUT_WR)
+        while self.rfile.read1(64 * 1024):
+            pass
 
     def _drop(self) -> None:
         self.close_connection = True

@@ -183,7 +183,7 @@ def test_an_entry_is_read_in_each_of_its_forms(
     "entry",
     [
         "hunter2",
-        {"auth": "hunter2!"},
+        {"auth": encoded("ann:hunter2") + "!"},
         {"auth": encoded("hunter2")},
         {"auth": "/w=="},
         {"auth": ["hunter2"]},

@@ -1,0 +1,621 @@
+from __future__ import annotations
+
+import base64
+import json
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ocimlpack.errors import NotAllowedError, OcimlpackError, UnavailableError
+from ocimlpack.spec.descriptor import Descriptor
+from ocimlpack.stores._oras import Session
+from ocimlpack.stores.registry import RegistryStore, list_repositories
+from ocimlpack.stores.verify import check
+from ocimlpack.transfer import pool
+from ocimlpack.transfer.copy import copy
+from tests.contract import LARGE, WEIGHT, WatchedBlob, put, put_artifact, take
+from tests.scripted.blobs import BlobServer
+from tests.scripted.exchange import Request
+from tests.scripted.fixtures import (
+    authority,
+    blob_server,
+    ca_file,
+    connect,
+    encrypted,
+    foreign,
+    scripted,
+)
+from tests.scripted.registry import ScriptedRegistry
+from tests.scripted.server import Server
+
+__all__ = ["authority", "blob_server", "ca_file", "encrypted", "foreign", "scripted"]
+
+REPOSITORY = "team/model"
+PASSWORD = "open sesame"
+IDENTITY = "identity-of-mia"
+
+Open = Callable[..., RegistryStore]
+
+
+@pytest.fixture
+def open_store(scripted: ScriptedRegistry) -> Iterator[Open]:
+    """A store of `scripted`, with the given credentials or with none."""
+    sessions: list[Session] = []
+
+    def opened(**credential: Any) -> RegistryStore:
+        sessions.append(connect(scripted, **credential))
+        return RegistryStore(sessions[-1], REPOSITORY)
+
+    yield opened
+    for session in sessions:
+        session.close()
+
+
+@pytest.fixture
+def mia(open_store: Open) -> RegistryStore:
+    """A store that knows the password."""
+    return open_store(username="mia", secret=PASSWORD)
+
+
+def carries_credentials(request: Request) -> bool:
+    return bool(request.header("authorization") or request.header("cookie"))
+
+
+def refuses(call: Callable[[], object]) -> NotAllowedError:
+    """The error that the call ends in; no part of a credential may be in it."""
+    with pytest.raises(NotAllowedError) as caught:
+        call()
+    shown: BaseException | None = caught.value
+    while shown is not None:
+        for secret in (PASSWORD, IDENTITY, base64.b64encode(b"mia:" + PASSWORD.encode()).decode()):
+            assert secret not in f"{shown!r} {getattr(shown, 'hint', '')}"
+        shown = shown.__cause__ or shown.__context__
+    return caught.value
+
+
+# Nobody in particular
+
+
+def test_nothing_is_sent_to_a_registry_that_asks_for_nothing(
+    scripted: ScriptedRegistry, mia: RegistryStore
+) -> None:
+    put_artifact(mia, b"weights")
+    assert not any(carries_credentials(each) for each in scripted.requests)
+
+
+def test_without_credentials_a_public_repository_is_read(
+    scripted: ScriptedRegistry, open_store: Open
+) -> None:
+    scripted.auth.mode = "bearer"
+    scripted.auth.anonymous = frozenset({"pull"})
+    desc = scripted.content.add_blob(REPOSITORY, LARGE)
+    check(open_store().fetch(desc), desc)
+    assert "authorization" not in scripted.asked("GET", "/token")[0].headers
+
+
+@pytest.mark.parametrize("mode", ["basic", "bearer"])
+def test_without_credentials_nothing_is_written(
+    scripted: ScriptedRegistry, open_store: Open, mode: str
+) -> None:
+    scripted.auth.mode = mode  # type: ignore[assignment]
+    scripted.auth.anonymous = frozenset({"pull"})
+    store = open_store()
+    error = refuses(lambda: put(store, b"weights"))
+    assert f"ocimlpack login {scripted.host}" in str(error.hint)
+    assert scripted.uploads == []
+    assert scripted.count() <= 9
+
+
+# Basic
+
+
+def test_the_password_is_sent_once_it_was_asked_for_and_with_every_request_then(
+    scripted: ScriptedRegistry, mia: RegistryStore
+) -> None:
+    scripted.auth.mode = "basic"
+    put_artifact(mia, b"weights")
+    first, *others = scripted.requests
+    assert not carries_credentials(first)
+    assert {each.header("authorization") for each in others} == {scripted.auth.basic}
+    assert [each.status for each in scripted.requests].count(401) == 1
+
+
+def test_letters_beyond_ascii_are_sent_as_utf8(
+    scripted: ScriptedRegistry, open_store: Open
+) -> None:
+    scripted.auth.mode = "basic"
+    scripted.auth.username, scripted.auth.password = "mía", "öffne:dich €"
+    put_artifact(open_store(username="mía", secret="öffne:dich €"), b"weights")
+
+
+@pytest.mark.parametrize("mode", ["basic", "bearer"])
+def test_a_wrong_password_is_refused_without_trying_it_again(
+    scripted: ScriptedRegistry, open_store: Open, mode: str
+) -> None:
+    scripted.auth.mode = mode  # type: ignore[assignment]
+    store = open_store(username="mia", secret="open barley")
+    error = refuses(lambda: put(store, b"weights"))
+    assert "mia" in error.message
+    assert f"ocimlpack login {scripted.host}" in str(error.hint)
+    assert scripted.count() == 2
+
+
+def test_a_challenge_that_nobody_can_answer_is_an_error(
+    scripted: ScriptedRegistry, mia: RegistryStore
+) -> None:
+    headers = {"WWW-Authenticate": 'Negotiate, Digest realm="x"'}
+    scripted.fault(times=None, status=401, headers=headers)
+    refuses(lambda: put(mia, b"weights"))
+    assert scripted.count() == 1
+    assert not carries_credentials(scripted.requests[0])
+
+
+def test_a_refusal_without_a_challenge_is_an_error(
+    scripted: ScriptedRegistry, mia: RegistryStore
+) -> None:
+    scripted.fault(times=None, status=401)
+    refuses(lambda: put(mia, b"weights"))
+    assert scripted.count() == 1
+
+
+@pytest.mark.parametrize("mode", ["basic", "bearer"])
+def test_what_is_forbidden_is_not_tried_again(
+    scripted: ScriptedRegistry, mia: RegistryStore, mode: str
+) -> None:
+    scripted.auth.mode = mode  # type: ignore[assignment]
+    fault = scripted.fault("POST", "/blobs/uploads/", times=None, status=403)
+    error = refuses(lambda: put(mia, b"weights"))
+    assert error.status == 403
+    assert fault.hits == 1
+
+
+# Bearer
+
+
+def test_a_token_is_fetched_with_the_password_which_nobody_else_sees(
+    scripted: ScriptedRegistry, mia: RegistryStore
+) -> None:
+    scripted.auth.mode = "bearer"
+    put_artifact(mia, b"weights")
+    for each in scripted.requests:
+        sent = each.header("authorization")
+        assert (
+            sent == scripted.auth.basic if each.path == "/token" else not sent.startswith("Basic")
+        )
+    asked = scripted.asked("GET", "/token")[0]
+    assert asked.arguments()["service"] == "scripted.example"
+    assert f"repository:{REPOSITORY}:" in asked.arguments()["scope"]
+
+
+def test_few_tokens_do_for_many_requests(scripted: ScriptedRegistry, mia: RegistryStore) -> None:
+    scripted.auth.mode = "bearer"
+    put_artifact(mia, *(b"%d" % number for number in range(20)))
+    # One to read, one to read and write.
+    assert scripted.auth.issued <= 2
+
+
+def test_many_threads_share_a_token(scripted: ScriptedRegistry, mia: RegistryStore) -> None:
+    scripted.auth.mode = "bearer"
+    descs = [scripted.content.add_blob(REPOSITORY, b"%d" % number) for number in range(24)]
+
+    def task(desc: Descriptor) -> pool.Task[None]:
+        return lambda _: check(mia.fetch(desc), desc)
+
+    pool.run(map(task, descs), 8)
+    assert scripted.auth.issued == 1
+
+
+def test_an_identity_token_is_exchanged(scripted: ScriptedRegistry, open_store: Open) -> None:
+    scripted.auth.mode = "bearer"
+    scripted.auth.identity_token = IDENTITY
+    put_artifact(open_store(identity_token=IDENTITY), b"weights")
+    assert scripted.count("GET", "/token") == 0
+    assert scripted.count("POST", "/token") == scripted.auth.issued <= 2
+    assert not any(each.header("authorization").startswith("Basic") for each in scripted.requests)
+    assert not any(IDENTITY in each.target for each in scripted.requests)
+
+
+def test_a_wrong_identity_token_is_refused_without_trying_it_again(
+    scripted: ScriptedRegistry, open_store: Open
+) -> None:
+    scripted.auth.mode = "bearer"
+    scripted.auth.identity_token = "another"
+    store = open_store(identity_token=IDENTITY)
+    refuses(lambda: put(store, b"weights"))
+    assert scripted.count() == 2
+
+
+def test_a_bearer_token_from_the_config_is_sent_as_it_is(
+    scripted: ScriptedRegistry, open_store: Open
+) -> None:
+    scripted.auth.mode = "bearer"
+    scripted.fault("HEAD", nth=2, status=200, headers={"Content-Length": "7"})
+    store = open_store(registry_token="given")
+    assert store.exists(Descriptor.of(b"weights", WEIGHT))
+    assert [each.header("authorization") for each in scripted.requests] == ["", "Bearer given"]
+
+
+def test_a_bearer_token_from_the_config_that_is_refused_is_an_error(
+    scripted: ScriptedRegistry, open_store: Open
+) -> None:
+    scripted.auth.mode = "bearer"
+    store = open_store(registry_token="given")
+    refuses(lambda: put(store, b"weights"))
+    assert scripted.count() <= 3
+
+
+@pytest.mark.parametrize("uses", range(1, 7))
+def test_a_token_that_expires_on_the_way_is_renewed(
+    scripted: ScriptedRegistry, mia: RegistryStore, uses: int
+) -> None:
+    scripted.auth.mode = "bearer"
+    scripted.auth.uses = uses
+    layers = [LARGE, b"one", b"two", b""]
+    source = RegistryStore(mia.session, "team/source")
+    artifact = put_artifact(source, *layers)
+    scripted.quirks.mount = 403
+    copy(source, artifact.descriptor, mia, ["v1", "v2"], jobs=1)
+    assert scripted.content[REPOSITORY].tags == dict.fromkeys(
+        ("v1", "v2"), str(artifact.descriptor.digest)
+    )
+    for layer, content in zip(artifact.layers, layers, strict=True):
+        assert scripted.content[REPOSITORY].blobs[str(layer.digest)] == content
+
+
+@pytest.mark.parametrize("uses", range(1, 7))
+def test_a_pull_survives_tokens_that_expire(
+    scripted: ScriptedRegistry, mia: RegistryStore, uses: int
+) -> None:
+    scripted.auth.mode = "bearer"
+    artifact = put_artifact(mia, LARGE, b"one", b"two")
+    mia.tag(artifact.descriptor, "v1")
+    scripted.auth.uses = uses
+    scripted.auth.expire()
+    scripted.fault("GET", "/blobs/", cut=1_000_000)
+    assert mia.resolve("v1") == artifact.descriptor
+    for child in artifact.children:
+        check(mia.fetch(child), child)
+
+
+def test_the_body_is_sent_again_whole_after_a_token_expired(
+    scripted: ScriptedRegistry, mia: RegistryStore
+) -> None:
+    scripted.auth.mode = "bearer"
+    put(mia, b"first")
+    scripted.fault(
+        "PUT",
+        "/blobs/uploads/",
+        status=401,
+        headers={
+            "WWW-Authenticate": f'Bearer realm="{scripted.url}/token",service="scripted.example",'
+            f'scope="repository:{REPOSITORY}:pull,push",error="invalid_token"'
+        },
+    )
+    desc = put(mia, LARGE)
+    assert [each.length for each in scripted.uploads[-2:]] == [len(LARGE), len(LARGE)]
+    assert scripted.content[REPOSITORY].blobs[str(desc.digest)] == LARGE
+
+
+@pytest.mark.parametrize("expires_in", [None, 0, 1, 3600])
+def test_how_long_a_token_holds_may_be_left_open(
+    scripted: ScriptedRegistry, mia: RegistryStore, expires_in: int | None
+) -> None:
+    scripted.auth.mode = "bearer"
+    scripted.auth.expires_in = expires_in
+    put_artifact(mia, b"weights")
+
+
+def test_a_token_that_never_suffices_is_not_fetched_for_ever(
+    scripted: ScriptedRegistry, mia: RegistryStore
+) -> None:
+    scripted.auth.mode = "bearer"
+    scripted.auth.grants = frozenset({"pull"})
+    error = refuses(lambda: put(mia, b"weights"))
+    assert error.hint
+    assert scripted.count("POST", "/blobs/uploads/") <= 3
+    assert scripted.count("", "/token") <= 4
+    assert scripted.uploads == []
+
+
+def test_a_token_that_is_refused_at_once_is_not_fetched_for_ever(
+    scripted: ScriptedRegistry, mia: RegistryStore
+) -> None:
+    scripted.auth.mode = "bearer"
+    scripted.auth.uses = 0
+    refuses(lambda: put(mia, b"weights"))
+    assert scripted.count() <= 6
+
+
+def test_a_mount_without_a_right_to_the_source_falls_back(
+    scripted: ScriptedRegistry, mia: RegistryStore
+) -> None:
+    source = RegistryStore(mia.session, "team/source")
+    artifact = put_artifact(source, LARGE)
+    scripted.auth.mode = "bearer"
+    challenge = (
+        f'Bearer realm="{scripted.url}/token",service="scripted.example",'
+        'scope="repository:team/source:pull"'
+    )
+    scripted.fault(
+        "POST", "mount=", times=None, status=401, headers={"WWW-Authenticate": challenge}
+    )
+    summary = copy(source, artifact.descriptor, mia)
+    assert summary.mounted == 0
+    assert take(mia.fetch(artifact.layers[0])) == LARGE
+
+
+def test_the_list_of_repositories_has_a_scope_of_its_own(
+    scripted: ScriptedRegistry, mia: RegistryStore
+) -> None:
+    scripted.auth.mode = "bearer"
+    scripted.content.add_blob("team/model", b"weights")
+    assert list_repositories(mia.session) == ["team/model"]
+
+
+# The token endpoint's own failures
+
+
+@pytest.mark.parametrize("status", [408, 429, 500, 502, 503, 504])
+def test_a_token_endpoint_that_fails_once_is_asked_again(
+    scripted: ScriptedRegistry, mia: RegistryStore, status: int
+) -> None:
+    scripted.auth.mode = "bearer"
+    scripted.fault("GET", "/token", status=status, headers={"Retry-After": "0"})
+    put_artifact(mia, b"weights")
+
+
+@pytest.mark.parametrize("drop", ["before", "after"])
+def test_a_token_endpoint_that_hangs_up_is_asked_again(
+    scripted: ScriptedRegistry, mia: RegistryStore, drop: str
+) -> None:
+    scripted.auth.mode = "bearer"
+    scripted.fault("GET", "/token", drop=drop)
+    put_artifact(mia, b"weights")
+
+
+def test_a_token_answer_that_breaks_off_is_asked_for_again(
+    scripted: ScriptedRegistry, mia: RegistryStore
+) -> None:
+    scripted.auth.mode = "bearer"
+    scripted.fault("GET", "/token", cut=10)
+    put_artifact(mia, b"weights")
+
+
+@pytest.mark.parametrize("status", [500, 503, 404, 302])
+def test_a_token_endpoint_that_keeps_failing_is_given_up(
+    scripted: ScriptedRegistry, mia: RegistryStore, status: int
+) -> None:
+    scripted.auth.mode = "bearer"
+    fault = scripted.fault("GET", "/token", times=None, status=status)
+    with pytest.raises(UnavailableError):
+        put(mia, b"weights")
+    assert fault.hits == (4 if status >= 500 else 1)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"<html>",
+        b"null",
+        b"[]",
+        b"{}",
+        b'{"token":""}',
+        b'{"token":5}',
+        b'{"token":"a\\r\\nX-Evil: 1"}',
+        b'{"token":"a","expires_in":"soon"}',
+        b"[" * 100_000,
+        b"x" * 2_000_000,
+    ],
+    ids=lambda body: repr(body[:30]),
+)
+def test_an_answer_without_a_token_is_an_error(
+    scripted: ScriptedRegistry, mia: RegistryStore, body: bytes
+) -> None:
+    scripted.auth.mode = "bearer"
+    scripted.fault("GET", "/token", times=None, status=200, body=body)
+    with pytest.raises(OcimlpackError):
+        put(mia, b"weights")
+    assert not any("x-evil" in each.headers for each in scripted.requests)
+
+
+# Where credentials may not go
+
+
+@pytest.mark.parametrize(
+    "realm",
+    [
+        "https://tokens.elsewhere.example/token",
+        "http://tokens.elsewhere.example/token",
+        "http://192.0.2.1/token",
+        "https://127.0.0.1@tokens.elsewhere.example/token",
+        "https://127.0.0.1.elsewhere.example/token",
+        "file:///etc/passwd",
+        "//tokens.elsewhere.example/token",
+        "/token",
+        "",
+    ],
+)
+@pytest.mark.parametrize("credential", ["password", "identity token", "none"])
+def test_a_foreign_token_endpoint_is_told_nothing(
+    scripted: ScriptedRegistry, open_store: Open, realm: str, credential: str
+) -> None:
+    # That nobody was asked is seen to by the guard that keeps every test on this machine.
+    store = open_store(
+        **{
+            "password": {"username": "mia", "secret": PASSWORD},
+            "identity token": {"identity_token": IDENTITY},
+            "none": {},
+        }[credential]
+    )
+    headers = {"WWW-Authenticate": f'Bearer realm="{realm}",service="scripted.example"'}
+    scripted.fault(times=None, status=401, headers=headers)
+    refuses(lambda: put(store, b"weights"))
+    assert scripted.count() == 1
+
+
+def test_a_token_endpoint_without_tls_is_refused_by_a_registry_with_it(
+    encrypted: ScriptedRegistry, scripted: ScriptedRegistry, ca_file: Path
+) -> None:
+    encrypted.auth.mode = "bearer"
+    encrypted.auth.realm = f"{scripted.url}/token"
+    session = connect(encrypted, ca_file=ca_file, username="mia", secret=PASSWORD)
+    error = refuses(lambda: put(RegistryStore(session, REPOSITORY), b"weights"))
+    assert "unencrypted" in error.message
+    assert scripted.requests == []
+    session.close()
+
+
+def test_a_token_endpoint_on_the_same_machine_is_asked(
+    scripted: ScriptedRegistry, foreign: ScriptedRegistry, mia: RegistryStore
+) -> None:
+    scripted.auth.mode = "bearer"
+    scripted.auth.realm = f"{foreign.url}/token?tenant=a"
+    foreign.auth = scripted.auth
+    scripted.content.add_blob(REPOSITORY, b"weights")
+    assert mia.exists(Descriptor.of(b"weights", WEIGHT))
+    assert foreign.asked("GET", "/token")[0].arguments()["tenant"] == "a"
+
+
+def test_a_token_endpoint_that_leads_elsewhere_is_not_followed(
+    scripted: ScriptedRegistry, foreign: ScriptedRegistry, mia: RegistryStore
+) -> None:
+    scripted.auth.mode = "bearer"
+    headers = {"Location": f"{foreign.url}/token"}
+    scripted.fault("GET", "/token", times=None, status=307, headers=headers)
+    with pytest.raises(OcimlpackError):
+        put(mia, b"weights")
+    assert foreign.requests == []
+
+
+@pytest.mark.parametrize("mode", ["basic", "bearer"])
+def test_where_a_redirect_leads_no_credentials_arrive(
+    scripted: ScriptedRegistry, mia: RegistryStore, blob_server: BlobServer, mode: str
+) -> None:
+    scripted.auth.mode = mode  # type: ignore[assignment]
+    desc = scripted.content.add_blob(REPOSITORY, LARGE)
+    scripted.quirks.redirect = blob_server.url + "/{digest}"
+    check(mia.fetch(desc), desc)
+    assert mia.read(desc, 5, 5) == LARGE[5:10]
+    assert len(blob_server.requests) == 2
+    assert not any(carries_credentials(each) for each in blob_server.requests)
+
+
+@pytest.mark.parametrize("challenge", ['Basic realm="x"', 'Bearer realm="{}/token",service="x"'])
+def test_where_a_redirect_leads_a_challenge_is_not_answered(
+    scripted: ScriptedRegistry, mia: RegistryStore, blob_server: BlobServer, challenge: str
+) -> None:
+    scripted.auth.mode = "basic"
+    desc = scripted.content.add_blob(REPOSITORY, LARGE)
+    scripted.quirks.redirect = blob_server.url + "/{digest}"
+    headers = {"WWW-Authenticate": challenge.format(blob_server.url)}
+    blob_server.fault(times=None, status=401, headers=headers)
+    with pytest.raises(OcimlpackError):
+        check(mia.fetch(desc), desc)
+    assert blob_server.count("", "/token") == 0
+    assert not any(carries_credentials(each) for each in blob_server.requests)
+
+
+@pytest.mark.parametrize("mode", ["basic", "bearer"])
+def test_where_an_upload_leads_elsewhere_no_credentials_arrive(
+    scripted: ScriptedRegistry, mia: RegistryStore, foreign: ScriptedRegistry, mode: str
+) -> None:
+    scripted.auth.mode = mode  # type: ignore[assignment]
+    scripted.quirks.location = foreign.url
+    desc = put(mia, LARGE)
+    assert len(foreign.uploads) == 1
+    assert not any(carries_credentials(each) for each in foreign.requests)
+    assert scripted.content[REPOSITORY].blobs[str(desc.digest)] == LARGE
+
+
+def test_where_an_upload_leads_elsewhere_a_challenge_is_not_answered(
+    scripted: ScriptedRegistry, mia: RegistryStore, foreign: ScriptedRegistry
+) -> None:
+    scripted.auth.mode = foreign.auth.mode = "basic"
+    scripted.quirks.location = foreign.url
+    blob = WatchedBlob(LARGE)
+    refuses(lambda: mia.push(Descriptor.of(LARGE, WEIGHT), blob))
+    assert not any(carries_credentials(each) for each in foreign.requests)
+    assert blob.opened == 1
+
+
+def test_the_credentials_of_one_registry_are_not_for_another(
+    scripted: ScriptedRegistry, foreign: ScriptedRegistry
+) -> None:
+    asked: list[str] = []
+
+    def find(host: str) -> None:
+        asked.append(host)
+
+    for registry in (scripted, foreign):
+        registry.auth.mode = "basic"
+        session = Session(registry.host, credential=find)
+        with pytest.raises(NotAllowedError):
+            RegistryStore(session, REPOSITORY).resolve("v1")
+        session.close()
+    assert asked == [scripted.host, foreign.host]
+
+
+def test_cookies_are_not_kept(scripted: ScriptedRegistry, mia: RegistryStore) -> None:
+    headers = {"Set-Cookie": "session=1; Path=/", "Location": "/v2/x/blobs/uploads/y"}
+    scripted.fault("POST", status=202, headers=headers)
+    scripted.fault("PUT", "/uploads/y", status=201)
+    put(mia, b"weights")
+    assert not any("cookie" in each.headers for each in scripted.requests)
+
+
+# Where credentials come from
+
+
+def test_what_netrc_knows_is_not_used(scripted: ScriptedRegistry, mia: RegistryStore) -> None:
+    netrc = Path.home() / ".netrc"
+    netrc.write_text("machine 127.0.0.1 login eve password other\n")
+    netrc.chmod(0o600)
+    scripted.auth.mode = "bearer"
+    put_artifact(mia, b"weights")
+    eve = base64.b64encode(b"eve:other").decode()
+    assert not any(eve in each.header("authorization") for each in scripted.requests)
+
+
+def test_what_docker_login_has_stored_is_used(scripted: ScriptedRegistry) -> None:
+    pair = base64.b64encode(f"mia:{PASSWORD}".encode()).decode()
+    config = Path(os.environ["DOCKER_CONFIG"]) / "config.json"
+    config.parent.mkdir(parents=True)
+    config.write_text(json.dumps({"auths": {scripted.host: {"auth": pair}}}))
+    config.chmod(0o600)
+    scripted.auth.mode = "basic"
+    session = Session(scripted.host)
+    put_artifact(RegistryStore(session, REPOSITORY), b"weights")
+    session.close()
+
+
+def test_a_registry_that_asks_for_nothing_makes_nobody_look_for_credentials(
+    scripted: ScriptedRegistry,
+) -> None:
+    def find(_: str) -> None:
+        raise AssertionError("nobody asked for credentials")
+
+    session = Session(scripted.host, credential=find)
+    put_artifact(RegistryStore(session, REPOSITORY), b"weights")
+    session.close()
+
+
+def test_proxies_from_the_environment_are_used_and_excepted(
+    scripted: ScriptedRegistry, foreign: ScriptedRegistry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    proxied: list[Request] = []
+    with Server(lambda request, _: foreign.handle(request, b"")) as proxy:
+        monkeypatch.setenv("HTTP_PROXY", proxy.url)
+        session = Session("registry.example", plain_http=True, credential=lambda _: None)
+        assert not RegistryStore(session, REPOSITORY).exists(Descriptor.of(b"absent", WEIGHT))
+        session.close()
+        proxied += proxy.requests
+        monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+        session = connect(scripted)
+        put_artifact(RegistryStore(session, REPOSITORY), b"weights")
+        session.close()
+        assert len(proxy.requests) == len(proxied)
+    assert [each.header("host") for each in proxied] == ["registry.example"]
