@@ -112,10 +112,27 @@ class InvalidContentError(IntegrityError):
 
 
 class UnavailableError(OcimlpackError):
-    """The other side can't be reached, or keeps failing; a later try may succeed."""
+    """The other side can't be reached, or keeps failing; a later try may succeed.
+
+    Attributes:
+        retry_after: what the other side said of when to come back: the header as it was, or None.
+    """
 
     exit_code = 6
     kind = "unavailable"
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        hint: str | None = None,
+        side: Side | None = None,
+        digest: str | None = None,
+        status: int | None = None,
+        retry_after: str | None = None,
+    ) -> None:
+        super().__init__(message, hint=hint, side=side, digest=digest, status=status)
+        self.retry_after = retry_after
 
 
 class UnreachableError(UnavailableError):

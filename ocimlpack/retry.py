@@ -13,6 +13,9 @@ from dataclasses import dataclass
 from datetime import UTC
 from typing import Final
 
+from ocimlpack.errors import OcimlpackError, UnavailableError, UnreachableError
+from ocimlpack.progress import Reporter, Retried
+
 RETRYABLE_STATUSES: Final = frozenset({408, 425, 429, 500, 502, 503, 504})
 
 
@@ -47,6 +50,45 @@ class Policy:
 
 
 DEFAULT: Final = Policy()
+
+
+class Tries:
+    """The tries of one piece of work: counts failures, waits, and knows when it was enough."""
+
+    def __init__(self, policy: Policy, report: Reporter) -> None:
+        self._policy = policy
+        self._report = report
+        self.progressed()
+
+    def progressed(self) -> None:
+        """The work got further: what failed before no longer counts."""
+        self._failures = 0
+        self._began = time.monotonic()
+
+    def pause(self, error: OcimlpackError) -> None:
+        """Wait before the next try, if there is to be one.
+
+        Raises:
+            OcimlpackError: the given one, where another try would not help, or was one too many.
+        """
+        self._failures += 1
+        if not is_passing(error) or self._failures >= self._policy.attempts:
+            raise error
+        asked = error.retry_after if isinstance(error, UnavailableError) else None
+        delay = self._policy.delay(self._failures, asked)
+        if time.monotonic() + delay - self._began > self._policy.total:
+            raise error
+        self._report(Retried(error.message, delay))
+        time.sleep(delay)
+
+
+def is_passing(error: OcimlpackError) -> bool:
+    """Whether what failed may succeed when it is tried again.
+
+    A source that failed while it was read has been tried as often as it may already.
+    """
+    hopeless = isinstance(error, UnreachableError) or error.side == "source"
+    return isinstance(error, UnavailableError) and not hopeless
 
 
 def parse_retry_after(value: str | None) -> float | None:

@@ -64,9 +64,14 @@ class Root(AbstractContextManager["Root"]):
         self.fd = fd
 
     @classmethod
-    def at(cls, path: Path) -> Root:
-        """Open a folder that the user named; links on the way to it are the user's own."""
-        return cls(os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC))
+    def at(cls, path: Path, *, follow: bool = True) -> Root:
+        """Open a folder that the user named; links on the way to it are the user's own.
+
+        Args:
+            path: the folder.
+            follow: whether it may be a link itself.
+        """
+        return cls(os.open(path, _FOLDER & ~os.O_NOFOLLOW if follow else _FOLDER))
 
     def __exit__(self, *_: object) -> None:
         # The number may soon stand for something else, and a thread that is late may still ask.

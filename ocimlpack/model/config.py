@@ -169,8 +169,8 @@ def param_size(count: int) -> str | None:
     """
     for unit, letter in _SCALES:
         tenths = (count * 10 + unit // 2) // unit
-        # 999,950 is a thousand thousands after rounding: it belongs to the next letter.
-        if tenths >= 10 or unit == 1000:
+        # 999,950 is a thousand thousands after rounding, so it has the next letter; 999,949 isn't.
+        if count * 20_000 >= unit * 19_999 or unit == 1000:
             whole, rest = divmod(tenths, 10)
             return f"{whole}.{rest}{letter}" if rest else f"{whole}{letter}" if whole else None
     return None

@@ -32,6 +32,8 @@ KEYS: Final = (
 each packing, and a digest must not depend on that."""
 
 _MAX_SIZE: Final = 1024 * 1024
+_TAGS: Final = frozenset({"str", "int", "float", "bool", "timestamp", "merge", "value"})
+"""What YAML takes plain text for. Here it is text all the same."""
 _TRUTHS: Final = {"true": True, "false": False}
 
 
@@ -160,7 +162,7 @@ class _Document:
     def _text(self, node: yaml.Node, what: str) -> str:
         if not isinstance(node, yaml.ScalarNode) or _is_null(node):
             self._fail(node, f"{what} is a single text")
-        if not node.tag.startswith("tag:yaml.org,2002:") or node.tag.endswith(":binary"):
+        if node.tag.removeprefix("tag:yaml.org,2002:") not in _TAGS:
             self._fail(node, f"{what} has the tag {node.tag!r:.60}, which means nothing here")
         return str(node.value)
 

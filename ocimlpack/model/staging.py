@@ -42,50 +42,71 @@ class Staging:
     """The folder, locked.
 
     Attributes:
-        path: where it is.
+        name: what it is called.
         root: it, open.
+        parent: the folder that it is in, open.
     """
 
-    def __init__(self, path: Path, root: Root) -> None:
-        self.path = path
+    def __init__(self, name: str, root: Root, parent: Root) -> None:
+        self.name = name
         self.root = root
-        with writing(path):
-            root.remove_all(_SCRATCH)
+        self.parent = parent
 
     @classmethod
-    def claim(cls, parent: Path, name: str) -> Staging:
+    def claim(cls, parent: Root, name: str) -> Staging:
         """Take over a folder of this name that nobody has any more, or make one.
+
+        Args:
+            parent: the folder that it is in; it stays open until the staging is closed.
+            name: how it is called; a suffix makes it another, where somebody has this one.
 
         Raises:
             InputError: the parent can't be written to.
             UnavailableError: the disk is full.
         """
-        with writing(parent / name):
-            for left in sorted(parent.iterdir()):
-                if left.name == name or left.name.startswith(f"{name}-"):
-                    root = _lock(left, made=False)
+        with writing(name):
+            for left in sorted(os.listdir(parent.fd)):
+                if left == name or left.startswith(f"{name}-"):
+                    root = _lock(parent, left, made=False)
                     if root:
-                        return cls(left, root)
-            path = parent / name
+                        root.remove_all(_SCRATCH)
+                        return cls(left, root, parent)
+            path = name
             while True:
                 with suppress(FileExistsError):
-                    path.mkdir(0o755)
-                    root = _lock(path, made=True)
+                    os.mkdir(path, 0o755, dir_fd=parent.fd)
+                    root = _lock(parent, path, made=True)
                     if root:
-                        return cls(path, root)
-                path = parent / f"{name}-{secrets.token_hex(4)}"
+                        return cls(path, root, parent)
+                path = f"{name}-{secrets.token_hex(4)}"
 
     def close(self) -> None:
         """Leave it: only complete files stay, and if there are none, nothing does."""
-        with self.root, suppress(OSError):  # what can't be removed now, the next run removes
+        with self.parent, self.root, suppress(OSError):  # what stays, the next run removes
             self.root.remove_all(_SCRATCH)
-            if not any(not is_folder for _, is_folder in self.root.walk()):
-                self.remove()
+            if all(is_folder for _, is_folder in self.root.walk()):
+                self.parent.remove_all(self.name)
 
     def remove(self) -> None:
         """Remove it with all that is in it."""
-        with Root.at(self.path.parent) as parent:
-            parent.remove_all(self.path.name)
+        with self.parent, self.root, suppress(OSError):  # what stays is hidden and in nobody's way
+            self.parent.remove_all(self.name)
+
+    def settle(self, files: Iterable[str], folders: Iterable[str]) -> None:
+        """Leave nothing in it but these files and folders, and let that survive a power failure."""
+        wanted = set(files)
+        with writing(self.name):
+            for path, is_folder in list(self.root.walk()):
+                if path not in wanted and not is_folder:
+                    self.root.remove(path)
+            for path, is_folder in list(self.root.walk()):
+                if is_folder:
+                    self.root.remove_empty(path)
+            for path in folders:
+                self.root.folder(path, make=True).__exit__()
+            for path, is_folder in self.root.walk():
+                if is_folder:
+                    self.root.sync(path)
 
     def require(self, size: int, what: str) -> None:
         """See to it that there is room.
@@ -97,7 +118,7 @@ class Staging:
         free = status.f_bavail * status.f_frsize
         if size > free:
             raise UnavailableError(
-                f"{what} needs {size:,} bytes and {self.path.parent} has room for {free:,}: "
+                f"no room left: {what} needs {size:,} bytes, the disk has {free:,}, "
                 f"{size - free:,} are missing",
                 hint="free space and run it again: what is complete is kept",
             )
@@ -167,7 +188,7 @@ class Staging:
             "files": [entry.to_json() for entry in unpacked.files],
             "folders": list(unpacked.folders),
         }
-        with writing(self.path):
+        with writing(self.name):
             self.root.replace(f"{_ARCHIVES}/{layer.hex}.json", encode(value))
 
     def noted(self, layer: Digest) -> Unpacked | None:
@@ -184,24 +205,25 @@ class Staging:
             return None
 
 
-def _lock(path: Path, *, made: bool) -> Root | None:
+def _lock(parent: Root, name: str, *, made: bool) -> Root | None:
     """Open a folder and have it alone; None if it is somebody else's, or gone by now.
 
     Args:
-        path: the folder.
+        parent: the folder that it is in.
+        name: its name there.
         made: whether this process made it a moment ago.
     """
     try:
-        root = Root(os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC))
+        root = parent.folder(name)
     except OSError:
         return None
-    if _have(root, path, made=made):
+    if _have(root, parent, name, made=made):
         return root
     root.__exit__()
     return None
 
 
-def _have(root: Root, path: Path, *, made: bool) -> bool:
+def _have(root: Root, parent: Root, name: str, *, made: bool) -> bool:
     status = os.fstat(root.fd)
     if not made and (status.st_uid != os.geteuid() or status.st_mode & 0o022):
         # The name can be guessed: in a folder that others can write to, somebody else may have
@@ -213,8 +235,6 @@ def _have(root: Root, path: Path, *, made: bool) -> bool:
         return False
     except OSError:
         return made  # a file system without locks, on which nothing is taken over
-    try:
-        now = os.stat(path, follow_symlinks=False)
-    except FileNotFoundError:
-        return False
-    return os.path.samestat(status, now)
+    # Whoever had it until now may have renamed or removed it.
+    now = parent.look(name)
+    return now is not None and os.path.samestat(status, now)

@@ -11,7 +11,7 @@ import fcntl
 import os
 import stat
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -52,6 +52,7 @@ class Standing:
         path: where it is.
         root: it, open.
         receipt: what was pulled into it before, if anything was.
+        staging: where files are completed; None until there is need of it.
     """
 
     def __init__(self, path: Path, *, replace_all: bool, force: bool) -> None:
@@ -64,7 +65,8 @@ class Standing:
         """
         self.path = path
         with reading(path):
-            self.root = Root.at(path)
+            self.root = Root.at(path, follow=False)
+        self.staging: Staging | None = None
         self._replace_all = replace_all
         self._force = force
         self._found: dict[str, Found | None] = {}
@@ -92,6 +94,19 @@ class Standing:
         ]
         self._found = dict(zip(candidates, pool.run(tasks, jobs), strict=True))
         self._refuse_conflicts({entry.path: entry for entry in entries})
+
+    def stage(self, name: str) -> None:
+        """Make the staging folder, in the folder's `.ocimlpack`.
+
+        Raises:
+            InputError: the folder can't be written to.
+        """
+        with writing(self.path):
+            own = self.root.folder(OWN_FOLDER, make=True)
+        with ExitStack() as stack:
+            stack.enter_context(own)
+            self.staging = Staging.claim(own, f"partial-{name}")
+            stack.pop_all()
 
     def right(self, path: str, digest: Digest) -> bool:
         """Whether the file at the path was found to be the right one."""
@@ -130,15 +145,14 @@ class Standing:
         whole = {layer for layer in {entry.layer for entry in kept} if layer and self.unpacked(layer)}
         return [each if each.layer in whole else replace(each, layer=None) for each in kept]
 
-    def commit(self, new: Receipt, staging: Staging | None, folders: Iterable[str]) -> None:
+    def commit(self, new: Receipt, folders: Iterable[str]) -> None:
         """Make the folder what the receipt says: files one by one, the receipt last.
 
         Interrupted, it leaves whole files, old ones and new ones, and a note of what was coming;
         so the next pull knows all of them for ours.
 
         Args:
-            new: lists all files, those in the staging and those that are right already.
-            staging: holds what is not in place.
+            new: lists all files, those in the staging folder and those that are right already.
             folders: are made, if they are not there.
 
         Raises:
@@ -146,31 +160,38 @@ class Standing:
         """
         final = {entry.path: entry for entry in new.files}
         with self._alone():
-            if self._overtaken(new):
-                return
-            self._refuse_conflicts(final)
-            obsolete = self._obsolete(final)
-            self._refuse_changed((*final, *obsolete))
-            staged = [path for path in final if not self.right(path, final[path].digest)]
-            with writing(self.path):
-                if staged or obsolete:
-                    self.root.replace(receipt.INCOMING, new.encode())
-                touched = self._remove(obsolete) | self._bring(staged, staging)
-                self._set_modes(final)
-                for folder in folders:
-                    self.root.folder(folder, make=True).__exit__()
-                for folder in touched:
-                    if self.root.look(folder or ".") is not None:
-                        self.root.sync(folder)
-                if new != self.receipt:
-                    self.root.replace(receipt.PATH, new.encode())
-                if self.root.look(receipt.INCOMING) is not None:
-                    self.root.remove(receipt.INCOMING)
+            if not self._overtaken(new):
+                self._apply(new, final, folders)
+        if self.staging:
+            self.staging.remove()
+            self.staging = None
 
     def close(self) -> None:
-        """Let go of the folder."""
+        """Let go of the folder; what is complete in the staging folder stays there."""
         with self.root, suppress(OSError):
+            if self.staging:
+                self.staging.close()
             self.root.remove_empty(OWN_FOLDER)
+
+    def _apply(self, new: Receipt, final: Mapping[str, Entry], folders: Iterable[str]) -> None:
+        self._refuse_conflicts(final)
+        obsolete = self._obsolete(final)
+        self._refuse_changed((*final, *obsolete))
+        staged = [path for path in final if not self.right(path, final[path].digest)]
+        with writing(self.path):
+            if staged or obsolete:
+                self.root.replace(receipt.INCOMING, new.encode())
+            touched = self._remove(obsolete) | self._bring(staged)
+            self._set_modes(final)
+            for folder in folders:
+                self.root.folder(folder, make=True).__exit__()
+            for folder in touched:
+                if self.root.look(folder or ".") is not None:
+                    self.root.sync(folder)
+            if new != self.receipt:
+                self.root.replace(receipt.PATH, new.encode())
+            if self.root.look(receipt.INCOMING) is not None:
+                self.root.remove(receipt.INCOMING)
 
     def _read(self, path: str) -> Receipt | None:
         try:
@@ -280,13 +301,13 @@ class Standing:
             self._remove_empty_below("")
         return touched
 
-    def _bring(self, paths: Iterable[str], staging: Staging | None) -> set[str]:
+    def _bring(self, paths: Iterable[str]) -> set[str]:
         touched = set()
         for path in paths:
-            if staging is None:
+            if self.staging is None:
                 raise AssertionError(f"{path} is in no staging folder")
             self._clear(path)
-            staging.root.move(path, self.root, path)
+            self.staging.root.move(path, self.root, path)
             touched.add(path.rpartition("/")[0])
         return touched
 

@@ -118,9 +118,9 @@ def merge_scopes(*scopes: str) -> str:
     others: set[str] = set()
     for scope in " ".join(scopes).split():
         resource, _, allowed = scope.rpartition(":")
-        wanted = {action for action in allowed.split(",") if action}
-        if ":" in resource and wanted:
-            actions.setdefault(resource, set()).update(wanted)
+        if ":" in resource:
+            wanted = actions.setdefault(resource, set())
+            wanted.update(action for action in allowed.split(",") if action)
         else:
             others.add(scope)
     merged = {f"{resource}:{','.join(sorted(wanted))}" for resource, wanted in actions.items()}

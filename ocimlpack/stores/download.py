@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, BinaryIO, Final, cast
@@ -15,7 +14,8 @@ from ocimlpack.stores.challenge import repository_scope
 from ocimlpack.stores.files import read_exactly
 
 if TYPE_CHECKING:
-    from ocimlpack.stores._oras import Response, Session
+    from ocimlpack.stores._http import Response
+    from ocimlpack.stores._oras import Session
 
 _CONTENT_RANGE: Final = re.compile(r"bytes (\d+)-(\d+)/(\d+|\*)\Z")
 
@@ -41,10 +41,14 @@ class RegistryBlob:
         """Exactly the bytes from `offset` on, fewer only at the blob's end."""
         end = min(offset + length, self._desc.size)
         parts: list[bytes] = []
+        tries = self._session.tries()
         while offset < end:
             response = self.request(offset, end - 1)
             try:
                 part = read_exactly(cast(BinaryIO, response), end - offset)
+            except UnavailableError as error:
+                tries.pause(error)
+                continue
             finally:
                 response.close()
             if not part:
@@ -52,6 +56,7 @@ class RegistryBlob:
             # A server may answer with less than was asked for: RFC 9110, section 15.3.7.
             parts.append(part)
             offset += len(part)
+            tries.progressed()
         return b"".join(parts)
 
     def request(self, offset: int, last: int | None = None) -> Response:
@@ -109,9 +114,8 @@ class _ResumingStream:
     def __init__(self, blob: RegistryBlob, offset: int, session: Session) -> None:
         self._blob = blob
         self._offset = offset
-        self._session = session
+        self._tries = session.tries()
         self._response: Response | None = None
-        self._failures = 0
         self._progress = 0
 
     def read(self, size: int = -1) -> bytes:
@@ -128,8 +132,7 @@ class _ResumingStream:
                 chunk = self._response.read(size)
             except UnavailableError as error:
                 self.close()
-                self._failures += 1
-                time.sleep(self._session.pause(self._failures, error))
+                self._tries.pause(error)
                 continue
             if not chunk and self._is_partial():
                 self.close()
@@ -137,7 +140,7 @@ class _ResumingStream:
             self._offset += len(chunk)
             self._progress += len(chunk)
             if chunk:
-                self._failures = 0
+                self._tries.progressed()
             return chunk
 
     def _is_partial(self) -> bool:

@@ -27,19 +27,18 @@ _MAX_REFERRERS: Final = 4096
 
 def find(store: RegistryStore, desc: Descriptor) -> list[Descriptor]:
     """Descriptors of the manifests whose subject this is."""
-    response = store.session.request(
-        "GET",
+    response, content = store.session.read(
         f"/v2/{store.repository}/referrers/{desc.digest}",
         what=f"referrers of {desc.digest}",
         scope=repository_scope(store.repository, "pull"),
+        limit=manifests.MAX_SIZE,
         expect=(200, 404, 405),
     )
     if response.status == 200:
-        index = manifests.parse(response.read_all(manifests.MAX_SIZE), OCI_INDEX)
+        index = manifests.parse(content, OCI_INDEX)
         if not isinstance(index, Index):
             raise InvalidContentError(f"{store.session.host} gave no index of referrers")
         return list(index.manifests)[:_MAX_REFERRERS]
-    response.close()
     return list(_fallback(store, desc.digest))[:_MAX_REFERRERS]
 
 

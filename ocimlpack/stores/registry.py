@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
 from ocimlpack.errors import (
@@ -28,7 +27,8 @@ from ocimlpack.stores.upload import Upload
 from ocimlpack.stores.verify import read_all
 
 if TYPE_CHECKING:
-    from ocimlpack.stores._oras import Response, Session
+    from ocimlpack.stores._http import Response
+    from ocimlpack.stores._oras import Session
 
 _ACCEPT: Final = ", ".join(sorted(MANIFESTS | INDEXES))
 _MAX_LIST: Final = 16 * 1024 * 1024
@@ -57,7 +57,14 @@ class RegistryStore:
     def resolve(self, name: str) -> Descriptor:
         """The descriptor that a tag or a digest stands for, by a HEAD where that suffices."""
         wanted = Digest.parse(name) if ":" in name else None
-        response = self._manifest_request("HEAD", name, expect=(200, 405))
+        response = self.session.request(
+            "HEAD",
+            f"{self._base}/manifests/{name}",
+            what=self._called(name),
+            scope=self._pull,
+            expect=(200, 405),
+            headers={"Accept": _ACCEPT},
+        )
         response.close()
         media_type = response.headers.get("Content-Type", "").partition(";")[0].strip()
         digest, size = (
@@ -79,9 +86,8 @@ class RegistryStore:
         return found
 
     def _resolve_by_reading(self, name: str, wanted: Digest | None) -> Descriptor:
-        with self._opened(self._manifest_request("GET", name)) as response:
-            raw = response.read_all(manifests.MAX_SIZE)
-            media_type = response.headers.get("Content-Type", "").partition(";")[0].strip()
+        response, raw = self._read_manifest(name)
+        media_type = response.headers.get("Content-Type", "").partition(";")[0].strip()
         desc = manifests.parse(raw, media_type).descriptor
         if wanted and wanted != desc.digest:
             if wanted.algorithm == "sha256":
@@ -112,9 +118,8 @@ class RegistryStore:
             return RegistryBlob(self.session, self.repository, desc)
         raw = self._remembered.get(desc.digest)
         if raw is None:
-            with self._opened(self._manifest_request("GET", str(desc.digest))) as response:
-                # Checked here and not only by the reader: a pinned digest is what people rely on.
-                raw = response.read_all(manifests.MAX_SIZE)
+            # Checked here and not only by the reader: a pinned digest is what people rely on.
+            raw = self._read_manifest(str(desc.digest))[1]
             self._check_pinned(desc, raw)
             self._remember(desc.digest, raw)
         return BytesBlob(raw)
@@ -196,25 +201,23 @@ class RegistryStore:
         """Close the connections."""
         self.session.close()
 
-    def _manifest_request(
-        self, method: str, name: str, expect: tuple[int, ...] = (200,)
-    ) -> Response:
-        joined = "@" if ":" in name else ":"
-        return self.session.request(
-            method,
+    def _read_manifest(self, name: str) -> tuple[Response, bytes]:
+        return self.session.read(
             f"{self._base}/manifests/{name}",
-            what=f"{self.repository}{joined}{name}",
+            what=self._called(name),
             scope=self._pull,
-            expect=expect,
+            limit=manifests.MAX_SIZE,
             headers={"Accept": _ACCEPT},
         )
 
+    def _called(self, name: str) -> str:
+        return f"{self.repository}{'@' if ':' in name else ':'}{name}"
+
     def _put_manifest(self, name: str, media_type: str, raw: bytes) -> Response:
-        joined = "@" if ":" in name else ":"
         response = self.session.request(
             "PUT",
             f"{self._base}/manifests/{name}",
-            what=f"the manifest {self.repository}{joined}{name}",
+            what=f"the manifest {self._called(name)}",
             scope=self._push,
             expect=(200, 201, 202),
             headers={"Content-Type": media_type},
@@ -258,13 +261,6 @@ class RegistryStore:
             self._remembered.pop(next(iter(self._remembered)))
         self._remembered[digest] = raw
 
-    @contextmanager
-    def _opened(self, response: Response) -> Iterator[Response]:
-        try:
-            yield response
-        finally:
-            response.close()
-
 
 def list_repositories(session: Session) -> list[str]:
     """Every repository that the registry lists to these credentials, sorted."""
@@ -295,8 +291,8 @@ def list_pages(session: Session, path: str, key: str, scope: str, what: str) -> 
         if url in seen:
             break
         seen.add(url)
-        response = session.request("GET", url, what=what, scope=scope)
-        page = decode(response.read_all(_MAX_LIST), f"the {what}")
+        response, content = session.read(url, what=what, scope=scope, limit=_MAX_LIST)
+        page = decode(content, f"the {what}")
         # Null stands for an empty list: Go writes it so.
         items = (page.get(key) or []) if isinstance(page, dict) else None
         if not isinstance(items, list) or not all(isinstance(item, str) for item in items):

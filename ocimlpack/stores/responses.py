@@ -93,11 +93,11 @@ class Refusal:
             return ConflictError, f"{host} refuses {what}: {detail}", None
         if self.status == 413:
             return UnsupportedError, f"{what} is too large for {host}: {detail}", None
-        if self.status in RETRYABLE_STATUSES or self.status >= 500:
+        if self.status in RETRYABLE_STATUSES:
             return UnavailableError, f"{host} keeps failing at {what}: {detail}", "try again later"
         if self.status in {405, 415, 501} or 400 <= self.status < 500:
             return UnsupportedError, f"{host} does not accept {what}: {detail}", None
-        return UnavailableError, f"{host} gave an unexpected answer to {what}: {detail}", None
+        return OcimlpackError, f"{host} gave an unexpected answer to {what}: {detail}", None
 
 
 def _first_error(body: bytes) -> tuple[str, str]:

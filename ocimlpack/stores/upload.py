@@ -5,7 +5,6 @@ https://github.com/opencontainers/distribution-spec/blob/v1.1.1/spec.md#pushing-
 
 from __future__ import annotations
 
-import time
 import urllib.parse
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -54,25 +53,20 @@ class Upload:
             UnavailableError: the registry kept failing.
         """
         what = f"the upload of {desc.digest} to {self._repository}"
-        failures = 0
+        tries = self._session.tries()
         while True:
             location = self._started.pop(desc.digest, None) or self._begin(what)
             try:
                 self._put(desc, blob, location, what)
             except UnavailableError as error:
-                if error.side == "source":
-                    raise  # it has tried as often as it may already
-                failures += 1
-                time.sleep(self._session.pause(failures, error))
+                tries.pause(error)
                 if self._has(desc):
                     return  # it was only the answer that got lost
-                continue
             except NotFoundError as error:
                 # The session is gone, as after a restart of the registry: begin another one.
-                failures += 1
-                time.sleep(self._session.pause(failures, UnavailableError(error.message)))
-                continue
-            return
+                tries.pause(UnavailableError(error.message, status=error.status))
+            else:
+                return
 
     def mount(self, desc: Descriptor, source: str) -> bool:
         """Ask the registry to take the blob over from another repository; False if it declines."""

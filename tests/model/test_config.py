@@ -332,7 +332,7 @@ def test_an_empty_metadata_file_says_nothing(tmp_path: Path, text: str) -> None:
         ("name: a\nnmae: b\n", 2, "'nmae' is not known", "did you mean name?"),
         ("\nlicense: MIT\n", 2, "'license' is not known", "did you mean licenses?"),
         ("doc_url: x\n", 1, "'doc_url' is not known", "did you mean docURL?"),
-        ("createdAt: x\n", 1, "'createdAt' is not known", "known are name, "),
+        ("createdAt: x\n", 1, "'createdAt' is not known", "known are "),
         ("zzz: x\n", 1, "'zzz' is not known", "known are "),
         ("name: a\nname: b\n", 2, "'name' is given twice", ""),
         ("name: [a]\n", 1, "name is a single text", ""),

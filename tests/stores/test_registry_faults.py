@@ -75,7 +75,7 @@ def run(step: str, store: RegistryStore, artifact: tuple[MemoryStore, Manifest])
     source, manifest = artifact
     if step in PULL:
         into = MemoryStore()
-        copy(store, store.resolve("v1"), into, ["v1"])
+        copy(store, store.resolve("v1"), into, ["v1"], jobs=1)
         assert into.resolve("v1") == manifest.descriptor
         return
     copy(source, manifest.descriptor, store, ["v1"], jobs=1)

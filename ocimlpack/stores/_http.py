@@ -1,0 +1,294 @@
+"""HTTP, one exchange at a time: the only module that imports requests and urllib3.
+
+What is here knows nothing of registries. A connection that fails in a way that another try may not
+is an `UnavailableError`; one that can't be made at all an `UnreachableError`.
+"""
+
+from __future__ import annotations
+
+import os
+import ssl
+import urllib.parse
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from typing import Any, BinaryIO, Final
+
+import urllib3
+from requests.adapters import HTTPAdapter
+from requests.utils import DEFAULT_CA_BUNDLE_PATH, get_environ_proxies, select_proxy
+from urllib3.exceptions import (
+    ConnectTimeoutError,
+    HTTPError,
+    IncompleteRead,
+    InsecureRequestWarning,
+    LocationParseError,
+    NewConnectionError,
+    ProxyError,
+    SSLError,
+)
+
+from ocimlpack._version import __version__
+from ocimlpack.errors import (
+    InputError,
+    IntegrityError,
+    OcimlpackError,
+    UnavailableError,
+    UnreachableError,
+)
+
+_CONNECT_SECONDS: Final = 8.0
+_MAX_DRAIN: Final = 64 * 1024
+_SEND_BLOCK: Final = 256 * 1024
+"""Bytes handed to the socket at a time. The library's 16 KiB cost a core at 1 GB/s."""
+_IDLE_CONNECTIONS: Final = 64
+_USER_AGENT: Final = f"ocimlpack/{__version__}"
+
+Body = Callable[[], AbstractContextManager[BinaryIO]]
+"""A request's body: opened for each try, so that a retry sends all of it."""
+
+
+@dataclass(slots=True)
+class Response:
+    """An answer whose body has not been read yet.
+
+    Attributes:
+        status: the HTTP status.
+        headers: its headers; look-ups ignore case.
+        url: where the answer came from, after redirects.
+        raw: the library's own answer.
+    """
+
+    status: int
+    headers: Mapping[str, str]
+    url: str
+    raw: urllib3.BaseHTTPResponse
+
+    def read(self, size: int) -> bytes:
+        """The next bytes, at most `size`; none at the end.
+
+        Raises:
+            UnavailableError: the connection broke, stalled, or ended before the body did.
+        """
+        try:
+            return self.raw.read(size)
+        except (HTTPError, OSError) as error:
+            raise UnavailableError(f"the connection broke: {_reason(error)}") from error
+
+    def read_all(self, limit: int) -> bytes:
+        """The whole body, up to a limit.
+
+        Raises:
+            IntegrityError: it is longer than that.
+        """
+        parts: list[bytes] = []
+        size = 0
+        while chunk := self.read(limit + 1 - size):
+            parts.append(chunk)
+            size += len(chunk)
+            if size > limit:
+                self.close()
+                raise IntegrityError(f"an answer is longer than {limit:,} bytes")
+        self.close()
+        return b"".join(parts)
+
+    def close(self) -> None:
+        """Give the connection back if the body is (nearly) read, else close it."""
+        try:
+            if self.raw.length_remaining is not None and self.raw.length_remaining <= _MAX_DRAIN:
+                self.raw.drain_conn()
+            else:
+                self.raw.close()
+        except (HTTPError, OSError):
+            self.raw.close()  # it broke while it was drained: then it can't be used again anyway
+        self.raw.release_conn()
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """What is sent, each time it is sent."""
+
+    method: str
+    url: str
+    headers: dict[str, str]
+    body: Body | bytes | None
+    scope: str
+    timeout: float
+
+    def all_headers(self, authorization: str | None) -> dict[str, str]:
+        # No `Accept-Encoding` but identity: a digest is of the bytes as they are stored.
+        headers = {"User-Agent": _USER_AGENT, "Accept-Encoding": "identity", **self.headers}
+        if authorization:
+            headers["Authorization"] = authorization
+        if isinstance(self.body, bytes) or (
+            self.body is None and self.method in {"POST", "PUT", "PATCH"}
+        ):
+            headers["Content-Length"] = str(len(self.body or b""))
+        return headers
+
+    @contextmanager
+    def open_body(self) -> Iterator[BinaryIO | bytes | None]:
+        if self.body is None or isinstance(self.body, bytes):
+            yield self.body
+        else:
+            with self.body() as stream:
+                yield stream
+
+
+class Adapter(HTTPAdapter):
+    """requests' adapter, which owns the connection pools and the proxies, without the rest of it.
+
+    What requests adds to each request (cookies, hooks, merged settings) costs more time than a
+    small blob takes on a local network, and none of it is wanted here.
+    """
+
+    def __init__(self, context: ssl.SSLContext) -> None:
+        self._context = context
+        self._proxies: dict[str, str | None] = {}
+        super().__init__(pool_connections=16, pool_maxsize=_IDLE_CONNECTIONS)
+
+    def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
+        super().init_poolmanager(*args, ssl_context=self._context, blocksize=_SEND_BLOCK, **kwargs)
+
+    def proxy_manager_for(self, proxy: str, **kwargs: Any) -> urllib3.ProxyManager:
+        manager: urllib3.ProxyManager = super().proxy_manager_for(
+            proxy, ssl_context=self._context, blocksize=_SEND_BLOCK, **kwargs
+        )
+        return manager
+
+    def exchange(self, attempt: Attempt, url: str, headers: Mapping[str, str]) -> Response:
+        """Send a request and wait for the answer's headers.
+
+        Args:
+            attempt: the request.
+            url: where it goes, which after a redirect is not where it was to go at first.
+            headers: what it carries there.
+
+        Raises:
+            UnavailableError: the connection broke; another try may succeed.
+            UnreachableError: none can be made.
+            OcimlpackError: from the request's body, as it is.
+        """
+        try:
+            with attempt.open_body() as body:
+                raw = self._send(attempt.method, url, headers, body, attempt.timeout)
+        except OcimlpackError as error:
+            error.side = error.side or "source"  # the body's own error: no connection failed
+            raise
+        except (HTTPError, OSError) as error:
+            raise connection_error(error, url) from error
+        return Response(raw.status, raw.headers, url, raw)
+
+    def _send(
+        self,
+        method: str,
+        url: str,
+        headers: Mapping[str, str],
+        body: BinaryIO | bytes | None,
+        timeout: float,
+    ) -> urllib3.BaseHTTPResponse:
+        proxy = self._proxy(url)
+        manager = self.proxy_manager_for(proxy) if proxy else self.poolmanager
+        return manager.urlopen(
+            method,
+            url,
+            headers=headers,
+            body=body,
+            redirect=False,
+            retries=False,
+            preload_content=False,
+            decode_content=False,
+            timeout=urllib3.Timeout(connect=_CONNECT_SECONDS, read=timeout),
+        )
+
+    def _proxy(self, url: str) -> str | None:
+        origin = "://".join(origin_of(url)[:2]) + f":{origin_of(url)[2]}"
+        if origin not in self._proxies:
+            self._proxies[origin] = select_proxy(url, get_environ_proxies(url, no_proxy=None))
+        proxy = self._proxies[origin]
+        return proxy if not proxy or "://" in proxy else f"http://{proxy}"
+
+
+def connection_error(error: Exception, url: str) -> OcimlpackError:
+    """Hopeless ones become an error of ours; the rest is marked as worth another try."""
+    parts = urllib.parse.urlsplit(url)
+    at = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
+    if isinstance(error, ProxyError):
+        return UnreachableError(
+            f"the proxy for {at} can't be used: {_reason(error)}",
+            hint="it comes from HTTP_PROXY, HTTPS_PROXY or ALL_PROXY; NO_PROXY exempts hosts",
+        )
+    if isinstance(error, (SSLError, ssl.SSLError)):
+        return UnreachableError(
+            f"no secure connection to {at}: {_reason(error)}", hint=_tls_hint(error)
+        )
+    if isinstance(error, (NewConnectionError, ConnectTimeoutError)):
+        return UnreachableError(
+            f"can't connect to {at}: {_reason(error)}",
+            hint="check the host's name and port, and that the registry is running",
+        )
+    if isinstance(error, LocationParseError):
+        return InputError(f"not a usable address: {at}")
+    return UnavailableError(f"the connection broke: {_reason(error)}")
+
+
+def origin_of(url: str) -> tuple[str, str, int]:
+    parts = urllib.parse.urlsplit(url)
+    try:
+        port = parts.port
+    except ValueError:
+        port = 0
+    return (
+        parts.scheme,
+        parts.hostname or "",
+        port or {"https": 443, "http": 80}.get(parts.scheme, 0),
+    )
+
+
+def tls_context(ca_file: str | None, insecure: bool) -> ssl.SSLContext:
+    """Trust the given authorities; else those the environment names; else the system's.
+
+    requests alone would trust only the list that it ships, not the company's own authority that
+    the machine's administrator has installed.
+    """
+    named = ca_file or os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("CURL_CA_BUNDLE")
+    paths = ssl.get_default_verify_paths()
+    if not named and not paths.cafile and not paths.capath:
+        named = DEFAULT_CA_BUNDLE_PATH
+    try:
+        folder = named if named and os.path.isdir(named) else None
+        context = ssl.create_default_context(cafile=None if folder else named, capath=folder)
+    except (OSError, ssl.SSLError) as error:
+        raise InputError(f"can't use the certificate authorities in {named}: {error}") from error
+    if insecure:
+        # Whoever asked for it knows; the command line says it in its own words.
+        urllib3.disable_warnings(InsecureRequestWarning)
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    return context
+
+
+def _tls_hint(error: Exception) -> str:
+    text = str(error)
+    if "WRONG_VERSION_NUMBER" in text or "record layer failure" in text:
+        return "if the registry speaks plain http: --plain-http"
+    if "CERTIFICATE_VERIFY_FAILED" in text:
+        return "if its certificate is from an authority of your own: --ca-file FILE"
+    return "check the registry's address and its certificate"
+
+
+def _reason(error: BaseException) -> str:
+    """The innermost cause in words: what wraps it repeats addresses and object names."""
+    while True:
+        inner = error.__cause__ or error.__context__
+        reason = getattr(error, "reason", None)
+        if isinstance(reason, BaseException):
+            inner = reason
+        if isinstance(error, OSError) and error.strerror:
+            return error.strerror
+        if isinstance(error, IncompleteRead):
+            return "the answer ended early"
+        if inner is None or inner is error:
+            texts = [each for each in error.args if isinstance(each, str)]
+            return texts[-1] if texts and " object at 0x" not in texts[-1] else type(error).__name__
+        error = inner
