@@ -116,6 +116,7 @@ class UnavailableError(OcimlpackError):
 
     Attributes:
         retry_after: what the other side said of when to come back: the header as it was, or None.
+        final: it was tried again as often as it may; nobody further out begins that anew.
     """
 
     exit_code = 6
@@ -130,13 +131,15 @@ class UnavailableError(OcimlpackError):
         digest: str | None = None,
         status: int | None = None,
         retry_after: str | None = None,
+        final: bool = False,
     ) -> None:
         super().__init__(message, hint=hint, side=side, digest=digest, status=status)
         self.retry_after = retry_after
+        self.final = final
 
 
 class UnreachableError(UnavailableError):
-    """No connection can be made: a wrong name or port, nothing running there, or no trust in it.
+    """No way there: a wrong name or port, nothing running, no trust in it, or it leads nowhere.
 
     Another try a second later would end alike, so none is made.
     """

@@ -7,11 +7,12 @@ registry's front end answers while something behind it restarts.
 from __future__ import annotations
 
 import email.utils
+import math
 import random
 import time
 from dataclasses import dataclass
 from datetime import UTC
-from typing import Final
+from typing import Final, TypeGuard
 
 from ocimlpack.errors import OcimlpackError, UnavailableError, UnreachableError
 from ocimlpack.progress import Reporter, Retried
@@ -72,23 +73,25 @@ class Tries:
             OcimlpackError: the given one, where another try would not help, or was one too many.
         """
         self._failures += 1
-        if not is_passing(error) or self._failures >= self._policy.attempts:
+        if not is_passing(error):
             raise error
-        asked = error.retry_after if isinstance(error, UnavailableError) else None
-        delay = self._policy.delay(self._failures, asked)
-        if time.monotonic() + delay - self._began > self._policy.total:
+        delay = self._policy.delay(self._failures, error.retry_after)
+        late = time.monotonic() + delay - self._began > self._policy.total
+        if late or self._failures >= self._policy.attempts:
+            error.final = True
             raise error
         self._report(Retried(error.message, delay))
         time.sleep(delay)
 
 
-def is_passing(error: OcimlpackError) -> bool:
+def is_passing(error: OcimlpackError) -> TypeGuard[UnavailableError]:
     """Whether what failed may succeed when it is tried again.
 
     A source that failed while it was read has been tried as often as it may already.
     """
-    hopeless = isinstance(error, UnreachableError) or error.side == "source"
-    return isinstance(error, UnavailableError) and not hopeless
+    if not isinstance(error, UnavailableError) or isinstance(error, UnreachableError):
+        return False
+    return not error.final and error.side != "source"
 
 
 def parse_retry_after(value: str | None) -> float | None:
@@ -100,7 +103,7 @@ def parse_retry_after(value: str | None) -> float | None:
     except ValueError:
         pass
     else:
-        return max(0.0, seconds) if seconds == seconds and seconds != float("inf") else None
+        return max(0.0, seconds) if math.isfinite(seconds) else None
     try:
         moment = email.utils.parsedate_to_datetime(value)
         if moment.tzinfo is None:

@@ -149,7 +149,14 @@ def pull(
         pinned = places.pinned(ref, root)
         destination = Path(output) if output is not None else Path(_default_folder(ref))
         with Folder(
-            destination, manifest, reference=pinned, include=include, exclude=exclude, force=force
+            destination,
+            manifest,
+            reference=pinned,
+            include=include,
+            exclude=exclude,
+            force=force,
+            jobs=places.jobs(options),
+            report=report,
         ) as folder:
             done = transfer.copy(
                 store,
@@ -241,7 +248,7 @@ def resolve(reference: str, *, cache: StrPath | None = None, **options: Unpack[C
         with places.found(ref, options) as (_, desc):
             digest = desc.digest
     path = root / digest.algorithm / digest.hex
-    if receipt.digest_of(path) == digest:
+    if receipt.pulled(path) == digest:
         return path
     pull(str(ref.at(digest)), path, **options)
     return path

@@ -117,7 +117,7 @@ def push(
     example="""
     ocimlpack pull localhost:5000/team/minilm:1.0
     ocimlpack pull minilm:1.0 -o ./minilm --include '*.safetensors' --include '*.json'
-    ocimlpack pull minilm:1.0 --include config.json -o - | jq .hidden_size
+    ocimlpack pull minilm:1.0 --include README.md -o - | less
     """,
 )
 @click.argument("reference", metavar="REF", type=PATH)
@@ -224,17 +224,13 @@ def _show_moved(output: Output, moved: Transferred, verb: str) -> None:
     if moved.dry_run and moved.plan and not output.json:
         output.result(None, *render.dry_run(moved))
     output.place(moved, moved.reference)
-    parts = [
+    spared = [
         f"{render.size(count)} {what}"
-        for count, what in (
-            (moved.moved, "moved"),
-            (moved.skipped, "already there"),
-            (moved.mounted, "mounted"),
-        )
+        for count, what in ((moved.skipped, "already there"), (moved.mounted, "mounted"))
         if count
     ]
     verb = f"nothing changed; would have {verb}" if moved.dry_run else verb
-    details = f" ({', '.join(parts)})" if parts else ""
+    details = f" ({', '.join(spared)})" if spared else ""
     output.note(f"{verb} {render.plural(moved.files, 'file')}, {render.size(moved.size)}{details}")
     if moved.tags and not moved.dry_run:
         output.note(f"tagged {', '.join(moved.tags)}")

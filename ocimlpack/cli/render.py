@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 _UNSAFE: Final = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
 _UNITS: Final = ("B", "KiB", "MiB", "GiB", "TiB", "PiB")
 _SHORT_DIGEST: Final = 12
+_LISTED: Final = 6
+"""Values of a list that text shows; JSON has all of them."""
 
 _LABELS: Final = {
     "name": "Name",
@@ -29,6 +31,10 @@ _LABELS: Final = {
     "quantization": "Quantization",
     "format": "Format",
     "licenses": "License",
+    "docURL": "Documentation",
+    "sourceURL": "Source",
+    "datasetsURL": "Datasets",
+    "createdAt": "Created",
 }
 """What the fields of a model's config are called, in the order in which they are shown."""
 
@@ -168,7 +174,10 @@ def _words(value: Any) -> str:
     if isinstance(value, str):
         return value
     if isinstance(value, (list, tuple)):
-        return ", ".join(map(_words, value))
+        more = f" and {len(value) - _LISTED:,} more" if len(value) > _LISTED else ""
+        return ", ".join(map(_words, value[:_LISTED])) + more
+    if isinstance(value, Mapping):
+        return "; ".join(f"{_spaced(str(key)).lower()}: {_words(value[key])}" for key in value)
     if isinstance(value, bool):
         return "yes" if value else "no"
-    return json.dumps(plain(value), ensure_ascii=False)
+    return str(value)

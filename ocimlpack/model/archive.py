@@ -84,7 +84,9 @@ def read(
     """
     verified = chunks(stream, desc)
     try:
-        yield from _items(_Pieces(_limited(_decompressed(verified, encoding), desc)))
+        unpacked = _limited(_decompressed(verified, encoding), desc)
+        yield from _items(_Pieces(unpacked))
+        _drain(unpacked)
     except InvalidContentError as error:
         # Whether the archive was made like that or was damaged on its way, only its digest tells.
         _drain(verified)

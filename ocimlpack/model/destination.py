@@ -106,21 +106,20 @@ def parents(path: Path) -> Iterator[None]:
 
 
 def _inside(path: Path, *, force: bool) -> Situation:
-    with reading(path):
-        with Root.at(path, follow=False) as root:
-            names = os.listdir(root.fd)
-            try:
-                found = [receipt.read(root), receipt.read(root, receipt.INCOMING)]
-            except InvalidContentError as error:
-                if force:
-                    return Situation.FOREIGN
-                error.hint = error.hint or "let --force replace the folder"
-                raise
-            if any(found):
-                return Situation.OURS
-            own = root.look(OWN_FOLDER)
-            if own and not stat.S_ISDIR(own.st_mode):
+    with reading(path), Root.at(path, follow=False) as root:
+        names = os.listdir(root.fd)
+        try:
+            found = [receipt.read(root), receipt.read(root, receipt.INCOMING)]
+        except InvalidContentError as error:
+            if force:
                 return Situation.FOREIGN
+            error.hint = error.hint or "let --force replace the folder"
+            raise
+        if any(found):
+            return Situation.OURS
+        own = root.look(OWN_FOLDER)
+        if own and not stat.S_ISDIR(own.st_mode):
+            return Situation.FOREIGN
     return Situation.FOREIGN if set(names) - {OWN_FOLDER} else Situation.EMPTY
 
 

@@ -20,6 +20,7 @@ from ocimlpack.model.artifact import members
 from ocimlpack.model.beneath import Root, reading
 from ocimlpack.model.names import OWN_FOLDER, check_path, collisions
 from ocimlpack.progress import Began, Ended, Moved, Planned, Reporter, ignore
+from ocimlpack.spec.descriptor import Descriptor
 from ocimlpack.spec.digest import Digest
 from ocimlpack.spec.gojson import decode, encode
 from ocimlpack.spec.manifest import Manifest, parse
@@ -32,6 +33,7 @@ PATH: Final = f"{OWN_FOLDER}/receipt.json"
 INCOMING: Final = f"{OWN_FOLDER}/incoming.json"
 """The next receipt, while the folder is changed from what the old one says to what this says."""
 
+_ANY_TYPE: Final = "application/octet-stream"
 _VERSION: Final = 1
 _MAX_SIZE: Final = 256 * 1024 * 1024
 
@@ -54,6 +56,11 @@ class Entry:
     digest: Digest
     mode: int = 0o644
     layer: Digest | None = None
+
+    @property
+    def desc(self) -> Descriptor:
+        """What the file's bytes have to be."""
+        return Descriptor(_ANY_TYPE, self.digest, self.size)
 
     @classmethod
     def from_json(cls, value: object) -> Entry:
@@ -154,7 +161,7 @@ def read(root: Root, path: str = PATH) -> Receipt | None:
         raise InvalidContentError(f"the receipt {path} can't be used: {error.message}") from error
 
 
-def digest_of(folder: Path) -> Digest | None:
+def pulled(folder: Path) -> Digest | None:
     """The digest of what was pulled into a folder; None if that isn't known, or not all is there.
 
     No file is read but the receipt.
@@ -172,6 +179,14 @@ def digest_of(folder: Path) -> Digest | None:
         if found is None or root.look(INCOMING) is not None:
             return None
         return found.manifest.descriptor.digest
+
+
+def covers(there: Receipt, wanted: Receipt) -> bool:
+    """Whether a receipt is of the same artifact and lists all the files that another lists."""
+    if there.manifest.descriptor.digest != wanted.manifest.descriptor.digest:
+        return False
+    files = {(entry.path, entry.digest) for entry in there.files}
+    return all((entry.path, entry.digest) in files for entry in wanted.files)
 
 
 def verify(folder: Path, *, jobs: int = 4, report: Reporter = ignore) -> FolderCheck:

@@ -26,6 +26,9 @@ from ocimlpack.spec.gojson import decode, encode
 from ocimlpack.stores.base import CHUNK
 from ocimlpack.stores.files import refused
 
+PARTIAL: Final = "partial-"
+"""How a staging folder's name begins that is in a pulled folder's own one."""
+
 _SCRATCH: Final = f"{OWN_FOLDER}/scratch"
 _ARCHIVES: Final = f"{OWN_FOLDER}/archives"
 
@@ -203,6 +206,34 @@ class Staging:
             return Unpacked(files, tuple(map(str, value["folders"])))
         except (InvalidContentError, InvalidDigestError, KeyError, TypeError):
             return None
+
+
+def prune(
+    parent: Root, prefix: str, spared: tuple[str, ...], *, dry_run: bool
+) -> list[tuple[str, int]]:
+    """Remove staging folders that nobody has any more.
+
+    Args:
+        parent: the folder that they are in.
+        prefix: how their names begin.
+        spared: how names begin that are left alone.
+        dry_run: only say what would be removed.
+
+    Returns:
+        Their names, each with the bytes in its files.
+    """
+    found = []
+    for name in sorted(os.listdir(parent.fd)):
+        ours = name.startswith(prefix) and not name.startswith(spared)
+        root = _lock(parent, name, made=False) if ours else None
+        if root:
+            with root:
+                status = [root.look(path) for path, is_folder in root.walk() if not is_folder]
+                found.append((name, sum(each.st_size for each in status if each)))
+                if not dry_run:
+                    with writing(name):
+                        parent.remove_all(name)
+    return found
 
 
 def _lock(parent: Root, name: str, *, made: bool) -> Root | None:

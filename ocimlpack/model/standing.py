@@ -10,7 +10,7 @@ from __future__ import annotations
 import fcntl
 import os
 import stat
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import partial
@@ -22,7 +22,7 @@ from ocimlpack.model import receipt
 from ocimlpack.model.beneath import Root, reading, writing
 from ocimlpack.model.names import OWN_FOLDER
 from ocimlpack.model.receipt import Entry, Receipt
-from ocimlpack.model.staging import Staging
+from ocimlpack.model.staging import PARTIAL, Staging
 from ocimlpack.progress import Began, Ended, Planned, Reporter, ignore
 from ocimlpack.spec.digest import Digest
 from ocimlpack.transfer import pool
@@ -89,9 +89,7 @@ class Standing:
         size = sum(max(sizes.values()) for sizes in candidates.values())
         if candidates:
             report(Planned("checking", len(candidates), size))
-        tasks = [
-            partial(self._examine, path, sizes, report) for path, sizes in candidates.items()
-        ]
+        tasks = [partial(self._examine, path, sizes, report) for path, sizes in candidates.items()]
         self._found = dict(zip(candidates, pool.run(tasks, jobs), strict=True))
         self._refuse_conflicts({entry.path: entry for entry in entries})
 
@@ -105,7 +103,7 @@ class Standing:
             own = self.root.folder(OWN_FOLDER, make=True)
         with ExitStack() as stack:
             stack.enter_context(own)
-            self.staging = Staging.claim(own, f"partial-{name}")
+            self.staging = Staging.claim(own, f"{PARTIAL}{name}")
             stack.pop_all()
 
     def right(self, path: str, digest: Digest) -> bool:
@@ -142,10 +140,12 @@ class Standing:
             if self.right(entry.path, entry.digest)
             and (layers[entry.path] == entry.digest if entry.path in layers else same)
         ]
-        whole = {layer for layer in {entry.layer for entry in kept} if layer and self.unpacked(layer)}
+        whole = {
+            layer for layer in {entry.layer for entry in kept} if layer and self.unpacked(layer)
+        }
         return [each if each.layer in whole else replace(each, layer=None) for each in kept]
 
-    def commit(self, new: Receipt, folders: Iterable[str]) -> None:
+    def commit(self, new: Receipt, folders: Collection[str]) -> None:
         """Make the folder what the receipt says: files one by one, the receipt last.
 
         Interrupted, it leaves whole files, old ones and new ones, and a note of what was coming;
@@ -173,8 +173,8 @@ class Standing:
                 self.staging.close()
             self.root.remove_empty(OWN_FOLDER)
 
-    def _apply(self, new: Receipt, final: Mapping[str, Entry], folders: Iterable[str]) -> None:
-        self._refuse_conflicts(final)
+    def _apply(self, new: Receipt, final: Mapping[str, Entry], folders: Collection[str]) -> None:
+        self._refuse_conflicts(final, folders)
         obsolete = self._obsolete(final)
         self._refuse_changed((*final, *obsolete))
         staged = [path for path in final if not self.right(path, final[path].digest)]
@@ -184,6 +184,7 @@ class Standing:
             touched = self._remove(obsolete) | self._bring(staged)
             self._set_modes(final)
             for folder in folders:
+                self._clear(f"{folder}/.")
                 self.root.folder(folder, make=True).__exit__()
             for folder in touched:
                 if self.root.look(folder or ".") is not None:
@@ -224,10 +225,11 @@ class Standing:
                     return Found(digest, _state(status))
         return Found(None, _state(status))
 
-    def _refuse_conflicts(self, final: Mapping[str, Entry]) -> None:
+    def _refuse_conflicts(self, final: Mapping[str, Entry], folders: Iterable[str] = ()) -> None:
         if self._force:
             return
         blocked = {self._obstacle(entry) for entry in final.values()}
+        blocked |= {self._obstacle_above(f"{folder}/.") for folder in folders}
         changed = {
             path
             for path, found in self._found.items()
@@ -249,12 +251,8 @@ class Standing:
     def _obstacle(self, entry: Entry) -> str | None:
         """What of the user's is where a file has to go, or where its folders have to."""
         path = entry.path
-        for above in _above(path):
-            status = self.root.look(above)
-            if status is None:
-                return None
-            if not stat.S_ISDIR(status.st_mode):
-                return None if self._ours(above) else above
+        if above := self._obstacle_above(path):
+            return above
         if path not in self._found:
             self._found[path] = self._examine(path, {entry.digest: entry.size}, ignore, _NEVER)
         found = self._found[path]
@@ -271,6 +269,13 @@ class Standing:
             ),
             None,
         )
+
+    def _obstacle_above(self, path: str) -> str | None:
+        for above in _above(path):
+            status = self.root.look(above)
+            if status and not stat.S_ISDIR(status.st_mode):
+                return None if self._ours(above) else above
+        return None
 
     def _obsolete(self, final: Mapping[str, Entry]) -> list[str]:
         if self._replace_all:
@@ -318,7 +323,7 @@ class Standing:
             if status and not stat.S_ISDIR(status.st_mode) and self._force:
                 self.root.remove(above)
         status = self.root.look(path)
-        if status and stat.S_ISDIR(status.st_mode):
+        if status and stat.S_ISDIR(status.st_mode) and not path.endswith("/."):
             if self._force:
                 self.root.remove_all(path)
             self._remove_empty_below(path)
@@ -347,7 +352,7 @@ class Standing:
         now = self._read(receipt.PATH)
         if now == self.receipt:
             return False
-        if now is not None and covers(now, new):
+        if now is not None and receipt.covers(now, new):
             receipt.verify(self.path)
             return True
         raise ConflictError(
@@ -362,14 +367,6 @@ class Standing:
             with suppress(OSError):  # a file system without locks
                 fcntl.flock(own.fd, fcntl.LOCK_EX)
             yield
-
-
-def covers(there: Receipt, wanted: Receipt) -> bool:
-    """Whether a receipt is of the same artifact and lists all the files that another lists."""
-    if there.manifest.descriptor.digest != wanted.manifest.descriptor.digest:
-        return False
-    files = {(entry.path, entry.digest) for entry in there.files}
-    return all((entry.path, entry.digest) in files for entry in wanted.files)
 
 
 def _above(path: str) -> Iterator[str]:

@@ -7,38 +7,33 @@ stands already, one by one, the receipt last.
 
 from __future__ import annotations
 
-import errno
-import os
-import secrets
 from collections.abc import Sequence
-from contextlib import ExitStack
 from pathlib import Path
-from typing import Final, Self
+from typing import Self
 
-from ocimlpack.errors import ConflictError, InputError, IntegrityError
-from ocimlpack.model import archive, receipt
+from ocimlpack.errors import InputError, IntegrityError
+from ocimlpack.model import staging
 from ocimlpack.model.artifact import Member, clashing, members
-from ocimlpack.model.beneath import Root, reading, writing
-from ocimlpack.model.destination import Situation, examine, locate, parents, swappable
+from ocimlpack.model.beneath import Root, reading
+from ocimlpack.model.destination import Situation, examine, locate, swappable
+from ocimlpack.model.fresh import OLD, Fresh, hidden
+from ocimlpack.model.intake import Intake, entry_of
 from ocimlpack.model.names import OWN_FOLDER, collisions, selector
-from ocimlpack.model.receipt import Entry, Receipt
-from ocimlpack.model.staging import Staging, Unpacked
-from ocimlpack.model.standing import Standing, covers
+from ocimlpack.model.receipt import Receipt
+from ocimlpack.model.staging import Unpacked
+from ocimlpack.model.standing import Standing
 from ocimlpack.progress import Reporter, ignore
 from ocimlpack.spec.descriptor import Descriptor
 from ocimlpack.spec.digest import Digest
 from ocimlpack.spec.manifest import Manifest
 from ocimlpack.stores.base import Blob
-from ocimlpack.stores.verify import chunks
-
-_TAKEN: Final = frozenset({errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR})
 
 
 class Folder:
     """A sink for one artifact's layers. Enter it, copy into it, commit.
 
-    Left without a commit, the destination is as it was; files that are complete are kept hidden
-    beside it, or in its `.ocimlpack`, for the next try. A layer with several names is written under
+    Left without a commit, the destination is as it was; files that are complete are kept, hidden
+    beside it or in its `.ocimlpack`, for the next try. A layer with several names is written under
     each, as files of their own. Permissions are 0644 or 0755, folders 0755, less the umask; owners
     and times are those of any new file.
 
@@ -64,8 +59,8 @@ class Folder:
             destination: the folder. It and those above it are made if they are absent.
             manifest: the artifact.
             reference: where it comes from, for the receipt.
-            include: patterns; only files that match one are wanted. The content of an archive is
-                known only once it was read: so it is read, and files in it are left out then.
+            include: patterns; only files that match one are wanted. What is in an archive is known
+                only once it was read: so it is read, and its other files are left out then.
             exclude: patterns of files that are not wanted.
             force: replace a folder that was not pulled, and files that were changed since.
             jobs: how many of the files that are there already are read at a time.
@@ -89,52 +84,55 @@ class Folder:
         self._unexcluded = selector((), exclude)
         self._wanted = tuple(filter(self._is_wanted, self._members))
         if not self._wanted:
-            raise self._nothing([member.path for member in self._members])
+            raise self._nothing_selected()
         self._layers: dict[Digest, list[Member]] = {}
         for member in self._wanted:
             self._layers.setdefault(member.desc.digest, []).append(member)
-        self._intake = Intake(self._selected)
         self._done: dict[Member, Unpacked] = {}
-        self._found: list[int] = []
-        self._stack = ExitStack()
+        self._kept: list[int] = []
+        self._taken: set[Digest] = set()
+        self._target: Fresh | Standing | None = None
 
     def __enter__(self) -> Self:
-        """Look at the destination and make a staging folder.
+        """Look at the destination and make a staging folder, if there is something to do.
 
         Raises:
             ConflictError: the folder was not pulled, or files in it were changed since.
             InputError: the destination can't be used.
             UnavailableError: there is not enough room.
         """
-        with ExitStack() as stack:
-            situation = examine(self._path, force=self._force)
-            if situation is Situation.OURS or (
-                situation is not Situation.ABSENT and not swappable(self._path)
-            ):
-                self._update(stack, replace_all=situation is Situation.FOREIGN)
+        situation = examine(self._path, force=self._force)
+        name = self._manifest.descriptor.digest.hex[:12]
+        stays = situation is Situation.OURS or (
+            situation is not Situation.ABSENT and not swappable(self._path)
+        )
+        try:
+            if stays:
+                self._update(name, replace_all=situation is Situation.FOREIGN)
             else:
-                stack.enter_context(parents(self._path))
-                self._renew(stack, situation)
-            if staging := self._intake.staging:
-                missing = sum(map(self._intake.missing, self._wanted))
-                staging.require(missing, str(self._destination))
-            self._stack = stack.pop_all()
+                self._target = Fresh(self._path, situation, name)
+            self._require_room()
+        except BaseException:
+            self.__exit__()
+            raise
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._stack.close()
+        target, self._target = self._target, None
+        if target:
+            target.close()
 
     @property
     def kept(self) -> int:
         """Bytes of the files that were there already, and right."""
-        return sum(self._found)
+        return sum(self._kept)
 
     def wants(self, desc: Descriptor) -> bool:
         """Whether the layer, or a file in it, is wanted."""
         return desc.digest in self._layers
 
     def exists(self, desc: Descriptor) -> bool:
-        """Whether all that the layer holds is there and right, by its digest."""
+        """Whether all that is wanted of the layer is there and right, by its digest."""
         wanted = self._layers.get(desc.digest)
         return wanted is not None and all(map(self._have, wanted))
 
@@ -150,6 +148,7 @@ class Folder:
         for member in self._layers.get(desc.digest, ()):
             if not self._have(member):
                 self._done[member] = self._intake.take(member, blob)
+                self._taken.add(member.desc.digest)
 
     def commit(self) -> Path:
         """Make all of it visible, and write the receipt.
@@ -161,18 +160,17 @@ class Folder:
             IntegrityError: not all that is wanted was pushed.
             InvalidContentError: files of several archives can't be side by side.
             ConflictError: the destination was changed meanwhile.
-            InputError: the patterns select none of the archives' files.
+            InputError: the patterns select nothing of what archives hold.
         """
         for member in self._wanted:
             if not self._have(member):
                 raise IntegrityError(
                     f"{member.path} was not delivered", digest=str(member.desc.digest)
                 )
-        new = self._receipt()
-        folders = sorted({folder for done in self._done.values() for folder in done.folders})
-        if not new.files and not folders:
-            raise self._nothing()
-        self._publish(new, folders)
+        new, folders = self._complete()
+        if self._target is None:
+            raise AssertionError("the folder was not entered")
+        self._target.commit(new, folders)
         self.files = [(entry.path, entry.size) for entry in new.files]
         return self._destination
 
@@ -181,18 +179,87 @@ class Folder:
             return self._selected(member.path)
         return member.path == "." or self._unexcluded(f"{member.path}/")
 
-    def _nothing(self) -> InputError:
+    def _nothing_selected(self) -> InputError:
         paths = [member.path for member in self._members]
         more = f" and {len(paths) - 10} more" if len(paths) > 10 else ""
         return InputError(
             f"the patterns select none of the files; there are {', '.join(paths[:10])}{more}"
         )
 
-    def _update(self, stack: ExitStack, *, replace_all: bool) -> None:
-        """Prepare to change the folder where it stands."""
+    def _update(self, name: str, *, replace_all: bool) -> None:
         standing = Standing(self._path, replace_all=replace_all, force=self._force)
-        stack.callback(standing.close)
-        wanted = [member.entry for member in self._wanted if member.encoding == "raw"]
+        self._target = standing
+        wanted = [entry_of(member) for member in self._wanted if member.encoding == "raw"]
         standing.scan(wanted, jobs=self._jobs, report=self._report)
-        self._intake.standing = standing
-        self._publish = standing.commit
+        if not all(map(self._intake.in_place, self._wanted)):
+            standing.stage(name)
+
+    def _require_room(self) -> None:
+        if self._target and self._target.staging:
+            self._target.staging.require(
+                sum(map(self._intake.missing, self._wanted)), str(self._destination)
+            )
+
+    @property
+    def _intake(self) -> Intake:
+        if self._target is None:
+            raise AssertionError("the folder was not entered")
+        return Intake(self._target, self._selected)
+
+    def _have(self, member: Member) -> bool:
+        """Whether a member is done, or can be had without its blob."""
+        if member in self._done:
+            return True
+        same = [each for each in self._layers[member.desc.digest] if each in self._done]
+        found = self._intake.find(member, same)
+        if found is None:
+            return False
+        self._done[member] = found
+        if member.desc.digest not in self._taken:
+            self._kept.append(sum(entry.size for entry in found.files))
+        return True
+
+    def _complete(self) -> tuple[Receipt, list[str]]:
+        """The receipt of all that is done, and of what stays; and the folders that are empty."""
+        entries = [entry for done in self._done.values() for entry in done.files]
+        folders = sorted({folder for done in self._done.values() for folder in done.folders})
+        if not entries and not folders:
+            raise self._nothing_selected()
+        if clash := collisions([entry.path for entry in entries] + [f"{f}/." for f in folders]):
+            raise clashing(*clash[0])
+        if isinstance(self._target, Standing):
+            listed = {entry.path for entry in entries}
+            layers = {m.path: m.desc.digest for m in self._members if m.encoding == "raw"}
+            retained = self._target.retained(layers, self._manifest.descriptor.digest)
+            entries += [entry for entry in retained if entry.path not in listed]
+        entries.sort(key=lambda entry: entry.path.encode())
+        return Receipt(self._reference, self._manifest, tuple(entries)), folders
+
+
+def prune(folder: Path, *, dry_run: bool) -> list[tuple[str, int]]:
+    """Remove what pulls into a folder left behind that did not come to their end.
+
+    Args:
+        folder: the destination of the pulls; it may be absent.
+        dry_run: only say what would be removed.
+
+    Returns:
+        The paths removed, each with its bytes. What a pull is using now is not among them.
+
+    Raises:
+        InputError: something can't be read or removed.
+    """
+    path = locate(folder)
+    places = [(path.parent, hidden(path))]
+    if not path.is_symlink() and path.is_dir():
+        places.append((path / OWN_FOLDER, staging.PARTIAL))
+    found = []
+    for place, prefix in places:
+        if place.is_symlink() or not place.is_dir():
+            continue
+        with reading(place), Root.at(place, follow=False) as root:
+            # Without a folder in its place, what was put aside may be the only one there is.
+            spared = () if path.exists() else (f"{prefix}{OLD}",)
+            names = staging.prune(root, prefix, spared, dry_run=dry_run)
+        found += [(str(place / name), size) for name, size in names]
+    return found

@@ -213,10 +213,11 @@ class Session(Registry):  # type: ignore[misc]  # oras has no types
         Behind a proxy that ends TLS a registry may write `http://` for itself; that is put right.
 
         Raises:
-            UnavailableError: there is none, or it leads from https to http on another host.
+            UnreachableError: there is none that can be used.
+            NotAllowedError: it leads from https to http on another host.
         """
         if not location:
-            raise UnavailableError(f"{self.host} gave no Location for {what}")
+            raise UnreachableError(f"{self.host} gave no Location for {what}")
         url = urllib.parse.urljoin(base, location)
         parts = urllib.parse.urlsplit(url)
         if parts.scheme == "http" and self.origin.startswith("https:"):
@@ -225,7 +226,7 @@ class Session(Registry):  # type: ignore[misc]  # oras has no types
                 raise NotAllowedError(f"{self.host} leads from https to http for {what}; refused")
             return repaired
         if parts.scheme not in {"http", "https"} or not parts.hostname:
-            raise UnavailableError(f"{self.host} gave an unusable Location for {what}")
+            raise UnreachableError(f"{self.host} gave an unusable Location for {what}")
         return url
 
     def _attempt(
@@ -247,7 +248,7 @@ class Session(Registry):  # type: ignore[misc]  # oras has no types
         except UnreachableError:
             raise
         except UnavailableError as error:
-            if error.side == "source" or error.status is not None:
+            if not retry.is_passing(error) or error.status is not None:
                 raise
             raise UnavailableError(
                 f"{self.host} did not answer {what}: {error.message}", hint="try again later"
@@ -292,7 +293,7 @@ class Session(Registry):  # type: ignore[misc]  # oras has no types
             url = self.locate(url, response.headers.get("Location"), what)
             if not self.same_origin(url):
                 headers.pop("Authorization", None)
-        raise UnavailableError(f"{self.host} redirects {what} more than {_MAX_HOPS} times")
+        raise UnreachableError(f"{self.host} redirects {what} more than {_MAX_HOPS} times")
 
     def _refusal(self, response: Response, what: str) -> OcimlpackError:
         try:

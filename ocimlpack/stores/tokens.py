@@ -148,7 +148,7 @@ class Authenticator:
             raise self._refused(credential) if credential else self._none_found()
         if status != 200:
             raise UnavailableError(
-                f"the token service of {self._host} answered {status}", status=status
+                f"the token service of {self._host} answered {status}", status=status, final=True
             )
         return self._read(body)
 

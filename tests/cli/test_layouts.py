@@ -53,7 +53,7 @@ def test_pack_pull_and_verify_through_the_local_store(model: Path, run: Run) -> 
 
 def test_the_digest_is_the_same_wherever_the_model_goes(model: Path, run: Run) -> None:
     digests = {
-        run(*command, "--json").stdout and json.loads(run(*command, "--json").stdout)["digest"]
+        json.loads(run(*command, "--json").stdout)["digest"]
         for command in (
             ("pack", "./tiny", "-t", "tiny:1.0"),
             ("pack", "./tiny", "-t", "oci:layout:1.0"),
@@ -122,8 +122,8 @@ def test_tags_are_added_and_removed_and_the_rest_pruned(model: Path, run: Run) -
 @pytest.mark.parametrize(
     ("args", "code"),
     [
-        (("pack", "./nowhere", "-t", "x"), 3),
-        (("pack", "./tiny", "-t", "oci:x:bad/tag?"), 2),
+        (("pack", "./nowhere", "-t", "x"), 2),
+        (("pack", "./tiny", "-t", "oci:x:bad?tag"), 2),
         (("pull", "nothing"), 3),
         (("pull", "oci:nowhere:1.0"), 3),
         (("push", "./tiny", "oci://bucket@namespace/x"), 2),

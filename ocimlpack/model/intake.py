@@ -1,0 +1,204 @@
+"""Layers on their way into a staging folder: verified while they are written, archives unpacked."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
+from typing import BinaryIO
+
+from ocimlpack.errors import IntegrityError, InvalidContentError
+from ocimlpack.model import archive
+from ocimlpack.model.artifact import Member, clashing
+from ocimlpack.model.beneath import Root, reading
+from ocimlpack.model.fresh import Fresh
+from ocimlpack.model.names import collisions
+from ocimlpack.model.receipt import Entry
+from ocimlpack.model.staging import Staging, Unpacked
+from ocimlpack.model.standing import Standing
+from ocimlpack.spec.digest import Digest
+from ocimlpack.stores.base import Blob
+from ocimlpack.stores.verify import chunks
+
+
+def entry_of(member: Member) -> Entry:
+    """The file that a raw layer is."""
+    mode = 0o755 if member.executable else 0o644
+    return Entry(member.path, member.desc.size, member.desc.digest, mode)
+
+
+class Intake:
+    """Brings the files of members together, from where they are already or from their blobs."""
+
+    def __init__(self, target: Fresh | Standing, selected: Callable[[str], bool]) -> None:
+        """Nothing is done yet.
+
+        Args:
+            target: the destination; files go into its staging folder.
+            selected: which of an archive's files are wanted.
+        """
+        self._target = target
+        self._standing = target if isinstance(target, Standing) else None
+        self._selected = selected
+
+    def in_place(self, member: Member) -> Unpacked | None:
+        """What is at the destination and right, if that is all of the member."""
+        if self._standing is None:
+            return None
+        if member.encoding == "raw":
+            right = self._standing.right(member.path, member.desc.digest)
+            return Unpacked((entry_of(member),), ()) if right else None
+        files = self._standing.unpacked(member.desc.digest)
+        return Unpacked(files, ()) if files else None
+
+    def missing(self, member: Member) -> int:
+        """Bytes that may still have to be written, as far as sizes tell."""
+        if self.in_place(member):
+            return 0
+        if member.encoding == "raw" and self._target.staging:
+            left = self._target.staging.root.look(member.path)
+            if left and left.st_size == member.desc.size:
+                return 0
+        return member.desc.size
+
+    def find(self, member: Member, others: Iterable[Member]) -> Unpacked | None:
+        """What can be had of a member without its blob, if that is all of it.
+
+        It may be in place, or completed by an earlier run, or content of another file here.
+
+        Args:
+            member: what is wanted.
+            others: members with the same content that are done.
+        """
+        if found := self.in_place(member):
+            return found
+        staging = self._target.staging
+        if staging is None:
+            return None
+        if member.encoding != "raw":
+            noted = staging.noted(member.desc.digest)
+            return noted if noted and all(_right(staging.root, e) for e in noted.files) else None
+        entry = entry_of(member)
+        if _right(staging.root, entry) or self._copied(entry, staging, others):
+            return Unpacked((entry,), ())
+        return None
+
+    def take(self, member: Member, blob: Blob) -> Unpacked:
+        """Get a member from its blob.
+
+        Raises:
+            IntegrityError: the blob is not what the descriptor says.
+            InvalidContentError: an archive that is damaged or unsafe.
+            UnavailableError: the disk is full.
+            InputError: the system refuses to write.
+        """
+        staging = self._target.staging
+        if staging is None:
+            raise AssertionError(f"{member.path} was found to be in place")
+        with blob.open() as stream:
+            if member.encoding != "raw":
+                return self._unpack(member, stream, staging)
+            entry = entry_of(member)
+            _write(entry, chunks(stream, member.desc), staging)
+            return Unpacked((entry,), ())
+
+    def _copied(self, entry: Entry, staging: Staging, others: Iterable[Member]) -> bool:
+        """Whether the same content was found under another name here, and copied from there."""
+        sources: list[tuple[Root, str]] = []
+        if self._standing and (path := self._standing.source(entry.digest)):
+            sources.append((self._standing.root, path))
+        sources += [(staging.root, each.path) for each in others if each.encoding == "raw"]
+        for root, path in sources:
+            with reading(path):
+                file = root.open(path)
+            if file is None:
+                continue
+            try:
+                with file:
+                    _write(entry, chunks(file, entry.desc), staging)
+            except IntegrityError:
+                continue  # it was changed since it was hashed, so it is no source any more
+            return True
+        return False
+
+    def _unpack(self, member: Member, stream: BinaryIO, staging: Staging) -> Unpacked:
+        files: list[tuple[str, Entry]] = []
+        folders: list[str] = []
+        whole = True
+        with staging.scratch() as scratch:
+            for item, content in archive.read(stream, member.desc, member.encoding):
+                if member.confined and not f"{item.path}/".startswith(f"{member.path}/"):
+                    raise InvalidContentError(
+                        f"archive {member.desc.digest}: {item.path!r:.150} is not in the folder "
+                        f"{member.path!r} that it is of",
+                        digest=str(member.desc.digest),
+                    )
+                path = f"{item.path}/" if item.is_folder else item.path
+                if not member.single and not self._selected(path):
+                    whole = False
+                elif item.is_folder:
+                    folders.append(item.path)
+                else:
+                    staging.require(item.size, item.path)
+                    # Numbered, so that no name from the archive is used before it was verified.
+                    name = f"{scratch}/{len(files)}"
+                    hashed = _Hashed(content)
+                    staging.write(name, hashed, executable=item.executable, name=item.path)
+                    mode = 0o755 if item.executable else 0o644
+                    files.append((name, Entry(item.path, item.size, hashed.digest, mode)))
+            if clash := collisions(entry.path for _, entry in files):
+                raise clashing(*clash[0])
+            for name, entry in files:
+                staging.place(name, entry.path)
+        layer = member.desc.digest
+        entries = tuple(replace(e, layer=layer) if whole else e for _, e in files)
+        unpacked = Unpacked(entries, _empty(folders, [entry.path for entry in entries]))
+        if whole:
+            staging.note(layer, unpacked)
+        return unpacked
+
+
+class _Hashed:
+    """Content on its way; its digest is known when all of it has gone by."""
+
+    def __init__(self, content: Iterator[bytes]) -> None:
+        self._content = content
+        self._hasher = hashlib.sha256()
+
+    def __iter__(self) -> Iterator[bytes]:
+        for piece in self._content:
+            self._hasher.update(piece)
+            yield piece
+
+    @property
+    def digest(self) -> Digest:
+        return Digest("sha256", self._hasher.hexdigest())
+
+
+def _write(entry: Entry, pieces: Iterator[bytes], staging: Staging) -> None:
+    with staging.scratch() as scratch:
+        staging.write(scratch, pieces, executable=entry.mode == 0o755, name=entry.path)
+        staging.place(scratch, entry.path)
+
+
+def _right(root: Root, entry: Entry) -> bool:
+    with reading(entry.path):
+        file = root.open(entry.path)
+    if file is None:
+        return False
+    try:
+        with file, reading(entry.path):
+            for _ in chunks(file, entry.desc):
+                pass
+    except IntegrityError:
+        return False
+    return True
+
+
+def _empty(folders: Iterable[str], files: Iterable[str]) -> tuple[str, ...]:
+    """The folders that nothing else is in."""
+    filled = set()
+    for path in (*folders, *files):
+        while path := path.rpartition("/")[0]:
+            filled.add(path)
+    return tuple(sorted(set(folders) - filled))
