@@ -51,7 +51,7 @@ def list_files(folder: Path) -> list[str]:
 
 def compare(pulled: Path) -> None:
     """Every byte of every file, and no file more or less."""
-    say(f"\n$ diff -r --exclude {RECEIPT} {MODEL} {pulled}")
+    say(f"\n# Comparing every byte of {MODEL} with {pulled}")
     names = list_files(MODEL)
     if list_files(pulled) != names:
         sys.exit(f"The demo failed: {MODEL} and {pulled} do not hold the same files.")
@@ -107,7 +107,7 @@ def main() -> None:
     if not registry:
         print("  docker run -d -p 127.0.0.1:5000:5000 registry:2")
         print("  make demo REGISTRY=localhost:5000")
-    print(f"  . {Path(sys.executable).parent}/activate")
+    print(f"  . {os.path.relpath(PROGRAM.parent)}/activate")
     print(f"  ocimlpack inspect oci:{DEMO}/models:1.0 --files")
     print(f"  ocimlpack pull oci:{DEMO}/models:1.0 -o tokenizer --include 'tokenizer*'")
     print("  ocimlpack --help")

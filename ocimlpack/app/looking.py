@@ -135,7 +135,7 @@ def _inspected(
         tags=tags,
         annotations=dict(node.annotations),
         manifest=node.raw.decode(),
-        config=config.decode("utf-8", "replace"),
+        config=config.decode("utf-8", "surrogateescape"),
     )
 
 

@@ -58,7 +58,7 @@ def pack(
             hint=f"ocimlpack push {os.fspath(source)} {target}",
         )
     origin = Reference(Kind.FOLDER, "", os.fspath(source))
-    return _send_folder(origin, ref, tuple(tags), dry_run, options)
+    return _send_folder(origin, ref, tuple(tags), dry_run, options, "packing")
 
 
 def push(
@@ -85,7 +85,7 @@ def push(
     ref = stores.locate(destination)
     origin = places.source(source)
     if origin.kind is Kind.FOLDER:
-        return _send_folder(origin, ref, tuple(tags), dry_run, options)
+        return _send_folder(origin, ref, tuple(tags), dry_run, options, "pushing")
     if unused := sorted(Packing.__annotations__.keys() & options.keys()):
         raise InputError(f"{', '.join(unused)}: only for a folder, and {origin} is packed already")
     with places.found(origin, options) as (store, root):
@@ -255,11 +255,16 @@ def resolve(reference: str, *, cache: StrPath | None = None, **options: Unpack[C
 
 
 def _send_folder(
-    origin: Reference, ref: Reference, tags: tuple[str, ...], dry_run: bool, options: Moving
+    origin: Reference,
+    ref: Reference,
+    tags: tuple[str, ...],
+    dry_run: bool,
+    options: Moving,
+    action: str,
 ) -> Transferred:
     places.targets(ref, tags)  # a bad destination is said before hours of hashing
     packed = pack_folder(places.folder(origin), options)
-    return _send(packed, packed.root, ref, tags, dry_run, options, "packing")
+    return _send(packed, packed.root, ref, tags, dry_run, options, action)
 
 
 def pack_folder(folder: Path, options: Moving) -> Packed:

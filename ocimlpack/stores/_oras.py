@@ -23,7 +23,7 @@ from ocimlpack.errors import (
     UnavailableError,
     UnreachableError,
 )
-from ocimlpack.progress import Reporter, ignore
+from ocimlpack.progress import Reporter, Warned, ignore
 from ocimlpack.stores import credentials
 from ocimlpack.stores._http import (
     Adapter,
@@ -88,8 +88,9 @@ class Session(Registry):  # type: ignore[misc]  # oras has no types
         self.session.mount("https://", self._adapter)
         self.session.mount("http://", self._adapter)
         self.session.trust_env = False  # else a ~/.netrc entry would replace our Authorization
+        self._credential = credential
         self._auth = Authenticator(
-            host, self.origin, credential, self._fetch_token, threading.Lock()
+            host, self.origin, self._find, self._fetch_token, threading.Lock()
         )
 
     def request(
@@ -256,7 +257,8 @@ class Session(Registry):  # type: ignore[misc]  # oras has no types
         if response.status in expect:
             return response
         problem = self._refusal(response, what)
-        if not self.same_origin(response.url) and response.status in {400, 401, 403}:
+        redirected = response.url != attempt.url and not self.same_origin(response.url)
+        if redirected and response.status in {400, 401, 403}:
             # A signed address that has expired: the registry gives a new one when asked.
             raise UnavailableError(problem.message, status=response.status)
         if isinstance(problem, UnavailableError):
@@ -294,6 +296,12 @@ class Session(Registry):  # type: ignore[misc]  # oras has no types
             if not self.same_origin(url):
                 headers.pop("Authorization", None)
         raise UnreachableError(f"{self.host} redirects {what} more than {_MAX_HOPS} times")
+
+    def _find(self, host: str) -> Credential | None:
+        found = self._credential(host)
+        if found is not None and found.warning:
+            self._report(Warned(found.warning))
+        return found
 
     def _refusal(self, response: Response, what: str) -> OcimlpackError:
         try:

@@ -51,6 +51,7 @@ class RegistryStore:
         self._base = f"/v2/{repository}"
         self._pull = repository_scope(repository, "pull")
         self._push = repository_scope(repository, "pull", "push")
+        self._absent: set[Digest] = set()
         self._remembered: dict[Digest, bytes] = {}
         self._upload = Upload(session, repository)
 
@@ -110,7 +111,10 @@ class RegistryStore:
         )
         response.close()
         size = response.headers.get("Content-Length")
-        return response.status == 200 and (size is None or size == str(desc.size))
+        there = response.status == 200 and (size is None or size == str(desc.size))
+        if not there:
+            self._absent.add(desc.digest)
+        return there
 
     def fetch(self, desc: Descriptor) -> Blob:
         """The content: a manifest at once, a blob when it is opened."""
@@ -132,7 +136,9 @@ class RegistryStore:
 
     def push(self, desc: Descriptor, blob: Blob) -> None:
         """Take content in: a blob by an upload, a manifest by a single request."""
-        if self.exists(desc):
+        if desc.digest in self._absent:
+            self._absent.discard(desc.digest)  # just asked: a second request would cost as much
+        elif self.exists(desc):
             return
         if not is_manifest(desc.media_type):
             self._upload.send(desc, blob)

@@ -18,7 +18,7 @@ from ocimlpack.progress import Began, Ended, Moved, Outcome, Planned, Reporter, 
 from ocimlpack.spec.descriptor import Descriptor
 from ocimlpack.spec.digest import Digest
 from ocimlpack.spec.manifest import Index, Manifest
-from ocimlpack.spec.mediatypes import FILEPATH, TITLE, is_manifest
+from ocimlpack.spec.mediatypes import FILEPATH, MODEL_CONFIG, TITLE, is_manifest
 from ocimlpack.stores.base import (
     Blob,
     BytesBlob,
@@ -93,10 +93,10 @@ def plan(
         root: a manifest or an index.
         wanted: which leaves are to be moved at all.
     """
-    nodes: list[Manifest | Index] = []
+    with _side("source"):
+        nodes = list(walk(src, root))
     leaves: dict[Digest, Descriptor] = {}
-    for node in walk(src, root):
-        nodes.append(node)
+    for node in nodes:
         for child in node.children:
             if not (isinstance(node, Index) or is_manifest(child.media_type)) and wanted(child):
                 leaves.setdefault(child.digest, child)
@@ -169,6 +169,8 @@ def set_tag(store: Store, desc: Descriptor, tag: str) -> None:
 
 def label(desc: Descriptor) -> str:
     """What progress calls a piece of content: its path, else its digest."""
+    if desc.media_type == MODEL_CONFIG:
+        return "config"
     return desc.annotations.get(FILEPATH) or desc.annotations.get(TITLE) or str(desc.digest)
 
 
