@@ -268,15 +268,17 @@ def _hashing(file: PlannedFile, report: Reporter) -> Callable[[pool.Stop], Diges
         report(Began(file.path, file.size))
         hasher, done = hashlib.sha256(), 0
         with file.blob.open() as stream:
-            while chunk := stream.read(CHUNK):
+            # One that somebody keeps appending to must not be followed for ever.
+            while done <= file.size and (chunk := stream.read(CHUNK)):
                 stop.check()
                 hasher.update(chunk)
                 done += len(chunk)
                 report(Moved(file.path, done))
         if done != file.size:
-            # Its size was right before and after: a file of a system that makes content up.
+            # Its size was the same before and after: content that is made up when it is read.
             raise ConflictError(
-                f"{file.source} has {file.size:,} bytes, but {done:,} were read", side="source"
+                f"{file.source} has {file.size:,} bytes by its size, but other ones were read",
+                side="source",
             )
         report(Ended(file.path, file.size, "hashed"))
         return Digest("sha256", hasher.hexdigest())

@@ -100,6 +100,12 @@ class RegistryStore:
 
     def exists(self, desc: Descriptor) -> bool:
         """Whether the registry has it, in this repository."""
+        there = self._ask(desc)
+        if not there:
+            self._absent.add(desc.digest)
+        return there
+
+    def _ask(self, desc: Descriptor) -> bool:
         kind = "manifests" if is_manifest(desc.media_type) else "blobs"
         response = self.session.request(
             "HEAD",
@@ -111,10 +117,7 @@ class RegistryStore:
         )
         response.close()
         size = response.headers.get("Content-Length")
-        there = response.status == 200 and (size is None or size == str(desc.size))
-        if not there:
-            self._absent.add(desc.digest)
-        return there
+        return response.status == 200 and (size is None or size == str(desc.size))
 
     def fetch(self, desc: Descriptor) -> Blob:
         """The content: a manifest at once, a blob when it is opened."""
@@ -137,8 +140,9 @@ class RegistryStore:
     def push(self, desc: Descriptor, blob: Blob) -> None:
         """Take content in: a blob by an upload, a manifest by a single request."""
         if desc.digest in self._absent:
-            self._absent.discard(desc.digest)  # just asked: a second request would cost as much
-        elif self.exists(desc):
+            # `exists` has just said so, and a second request would cost as much as the first.
+            self._absent.discard(desc.digest)
+        elif self._ask(desc):
             return
         if not is_manifest(desc.media_type):
             self._upload.send(desc, blob)
