@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any, Unpack, cast
 
 from ocimlpack.app import places
@@ -16,7 +17,7 @@ from ocimlpack.spec.descriptor import Descriptor
 from ocimlpack.spec.gojson import decode
 from ocimlpack.spec.manifest import MAX_SIZE, Index, Manifest
 from ocimlpack.spec.mediatypes import MODEL_CONFIG
-from ocimlpack.spec.reference import Kind
+from ocimlpack.spec.reference import Kind, Reference
 from ocimlpack.stores import open as stores
 from ocimlpack.stores.base import ReadableStore
 from ocimlpack.stores.graph import read_manifest
@@ -58,6 +59,9 @@ def verify(target: str, **options: Unpack[Connection]) -> Verified:
         InputError: a folder without a receipt.
     """
     ref = stores.locate(target)
+    if ref.kind is Kind.LOCAL and (Path(target) / receipt.PATH).is_file():
+        # A bare name is a model of the local store, but a receipt leaves no doubt what is meant.
+        ref = Reference(Kind.FOLDER, "", target)
     if ref.kind is Kind.FOLDER:
         checked = receipt.verify(
             places.folder(ref),

@@ -82,6 +82,8 @@ class Fresh:
                 if error.errno not in _TAKEN:
                     raise
                 if self._overtaken(new):
+                    self.staging = None
+                    staging.remove()
                     return
                 if self._situation is not Situation.FOREIGN or error.errno == errno.ENOTDIR:
                     raise ConflictError(
@@ -90,7 +92,7 @@ class Fresh:
                 self._replace(staging)
             self._parent.sync()
         self.staging = None
-        staging.root.__exit__()
+        staging.release()
 
     def close(self) -> None:
         """Let go; what is complete in the staging folder stays there."""

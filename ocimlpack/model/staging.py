@@ -60,7 +60,7 @@ class Staging:
         """Take over a folder of this name that nobody has any more, or make one.
 
         Args:
-            parent: the folder that it is in; it stays open until the staging is closed.
+            parent: the folder that it is in.
             name: how it is called; a suffix makes it another, where somebody has this one.
 
         Raises:
@@ -73,14 +73,14 @@ class Staging:
                     root = _lock(parent, left, made=False)
                     if root:
                         root.remove_all(_SCRATCH)
-                        return cls(left, root, parent)
+                        return cls(left, root, parent.folder(""))
             path = name
             while True:
                 with suppress(FileExistsError):
                     os.mkdir(path, 0o755, dir_fd=parent.fd)
                     root = _lock(parent, path, made=True)
                     if root:
-                        return cls(path, root, parent)
+                        return cls(path, root, parent.folder(""))
                 path = f"{name}-{secrets.token_hex(4)}"
 
     def close(self) -> None:
@@ -94,6 +94,11 @@ class Staging:
         """Remove it with all that is in it."""
         with self.parent, self.root, suppress(OSError):  # what stays is hidden and in nobody's way
             self.parent.remove_all(self.name)
+
+    def release(self) -> None:
+        """Let go of it after it was renamed."""
+        with self.parent, self.root:
+            pass
 
     def settle(self, files: Iterable[str], folders: Iterable[str]) -> None:
         """Leave nothing in it but these files and folders, and let that survive a power failure."""

@@ -408,14 +408,20 @@ def test_the_documented_schema_accepts_what_is_accepted() -> None:
             "files": {"weight": ["*.bin"], "code": "x"},
         }
     )
-    for wrong in ({"nmae": "x"}, {"capabilities": {"inputTypes": ["smell"]}}, {"files": {"x": []}}):
+    mistakes: tuple[Any, ...] = (
+        {"nmae": "x"},
+        {"capabilities": {"inputTypes": ["smell"]}},
+        {"files": {"x": []}},
+    )
+    for wrong in mistakes:
         assert not validator.is_valid(wrong)
 
 
 def test_a_card_says_what_a_model_is_for() -> None:
     text = (
         "---\nlanguage:\n- en\n- no\n- multilingual\n- zh-hans\nlicense: apache-2.0\n"
-        "datasets:\n- s2orc\n- org/set\npipeline_tag: image-text-to-text\nmodel_name: Tiny\n---\n# x"
+        "datasets:\n- s2orc\n- org/set\npipeline_tag: image-text-to-text\n"
+        "model_name: Tiny\n---\n# x"
     )
     expected = {
         "languages": ("en", "no"),
@@ -450,7 +456,8 @@ def test_the_cards_licence_is_spelled_as_spdx_does(
 
 
 @pytest.mark.parametrize(
-    "text", ["", "# Title\n---\nlicense: mit\n---\n", "---\n", "---\nlicense: mit\n", "---\n- a\n---\n"]
+    "text",
+    ["", "# Title\n---\nlicense: mit\n---\n", "---\n", "---\nlicense: mit\n", "---\n- a\n---\n"],
 )
 def test_a_card_without_front_matter_says_nothing(text: str) -> None:
     assert card.read_card(text) == {}

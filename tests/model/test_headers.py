@@ -28,7 +28,12 @@ def refused(reader: Read, content: bytes, reason: str, size: int | None = None) 
 
 
 def test_safetensors_tensors_are_counted_by_type() -> None:
-    tensors = {"a": ("BF16", (2, 3)), "b": ("F32", ()), "c": ("F8_E4M3", (0, 4)), "d": ("I64", (5,))}
+    tensors = {
+        "a": ("BF16", (2, 3)),
+        "b": ("F32", ()),
+        "c": ("F8_E4M3", (0, 4)),
+        "d": ("I64", (5,)),
+    }
     header = read(safetensors.read, weights.safetensors(tensors))
     assert header.tensors == {
         "a": Tensor("bfloat16", 6),
@@ -146,7 +151,7 @@ def test_gguf_says_what_it_is(order: str, version: int) -> None:
 
 
 def test_gguf_of_a_recurrent_model_is_no_transformer() -> None:
-    pairs = {
+    pairs: dict[str, str | int | list[str]] = {
         "general.architecture": "mamba",
         "mamba.attention.head_count": 0,
         "mamba.ssm.conv_kernel": 4,

@@ -33,7 +33,9 @@ from tests.model import weights
 from tests.model.weights import CARD, initializer, model, safetensors, write
 
 ROOT = Path(__file__).parents[2]
-SCHEMA: Any = json.loads((ROOT / "manifests/schema/modelpack-config.schema.json").read_text("utf-8"))
+SCHEMA: Any = json.loads(
+    (ROOT / "manifests/schema/modelpack-config.schema.json").read_text("utf-8")
+)
 
 # Read before the tests' own environment begins, which has no settings of ours.
 DEMO_MODEL = Path(os.environ.get("OCIMLPACK_DEMO_MODEL") or ROOT / ".cache/demo/model")
@@ -115,8 +117,10 @@ def test_the_manifest_is_written_as_go_does(tmp_path: Path) -> None:
         f'"digest":"{Digest.of(packed.config)}","size":{len(packed.config)}}},'
         f'"layers":[{layer}],"annotations":{{"a":"1","b":"\\u003c2\\u003e"}}}}'
     )
-    assert packed.root == packed.manifest.descriptor == Descriptor.of(
-        packed.manifest.raw, mediatypes.OCI_MANIFEST
+    assert (
+        packed.root
+        == packed.manifest.descriptor
+        == Descriptor.of(packed.manifest.raw, mediatypes.OCI_MANIFEST)
     )
 
 
@@ -245,7 +249,9 @@ def test_a_folder_without_files_is_refused(tmp_path: Path) -> None:
 
 
 def test_files_are_chosen_by_patterns(tmp_path: Path) -> None:
-    packed = pack(write(tmp_path, model()), Options(include=("*.json", "*.md"), exclude=("empty*",)))
+    packed = pack(
+        write(tmp_path, model()), Options(include=("*.json", "*.md"), exclude=("empty*",))
+    )
     assert [path for _, path in files(packed)] == [
         "config.json",
         "model.safetensors.index.json",
@@ -380,7 +386,15 @@ def test_what_does_not_fit_together_is_warned_of(
 
 @pytest.mark.parametrize(
     "content",
-    [b"", b"\0", b"{}", b"[" * 300_000, b'{"model_type": 1e999}', b"\xff\xfe", b"GGUF" + bytes(100)],
+    [
+        b"",
+        b"\0",
+        b"{}",
+        b"[" * 300_000,
+        b'{"model_type": 1e999}',
+        b"\xff\xfe",
+        b"GGUF" + bytes(100),
+    ],
 )
 @pytest.mark.parametrize(
     "name",

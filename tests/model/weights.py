@@ -50,7 +50,7 @@ def value(content: str | int | Sequence[str], order: str = "<") -> bytes:
 
 
 def gguf(
-    pairs: Mapping[str, str | int | Sequence[str]],
+    pairs: Mapping[str, Any],
     tensors: Iterable[tuple[str, int, Sequence[int]]] = (),
     *,
     order: str = "<",
