@@ -54,14 +54,16 @@ def tags(repository: str, **options: Unpack[Connection]) -> tuple[str, ...]:
     ref = stores.locate(repository)
     if ref.tag or ref.digest:
         raise InputError(f"{repository} names one artifact; tags are listed for {ref.place}")
+    if ref.kind is Kind.LOCAL:
+        found = tuple(listed.tag for listed in ls(ref.repository))
+        if not found:
+            raise NotFoundError(f"no {ref} in the local store")
+        return tuple(sorted(found))
     with stores.reading(ref, places.access(options)) as store:
         lister = capability(store, TagLister)
         if lister is None:
             raise UnsupportedError(f"{ref.place} can't list tags")
-        found = tuple(lister.tags())
-    if not found and ref.kind is Kind.LOCAL:
-        raise NotFoundError(f"no model {ref.repository} in the local store")
-    return found
+        return tuple(lister.tags())
 
 
 def ls(place: str | None = None) -> tuple[Listed, ...]:
@@ -70,14 +72,14 @@ def ls(place: str | None = None) -> tuple[Listed, ...]:
     Args:
         place: `oci:DIR`, `oci-archive:FILE` or a model's name; default is all of the local store.
     """
-    if place is None:
-        store: LayoutReader = stores.local_store()
-        return tuple(_listed(store, entry, "") for entry in store.entries())
-    ref = stores.locate(place)
-    if ref.kind is Kind.LOCAL:
-        store = stores.local_store()
-        listed = (_listed(store, entry, "") for entry in store.entries())
-        return tuple(each for each in listed if each.name == ref.repository)
+    ref = stores.locate(place) if place is not None else None
+    if ref is None or ref.kind is Kind.LOCAL:
+        try:
+            store = stores.local_store()
+        except NotFoundError:
+            return ()  # nothing was ever packed here
+        listed = tuple(_listed(store, entry, "") for entry in store.entries())
+        return listed if ref is None else tuple(i for i in listed if i.name == ref.repository)
     if ref.kind not in {Kind.LAYOUT, Kind.ARCHIVE}:
         raise InputError(
             f"ls lists places on disk, not a {ref.kind}",
@@ -147,7 +149,7 @@ def prune(place: str | None = None, *, dry_run: bool = False) -> Removed:
     elif ref is not None and ref.kind is Kind.LAYOUT:
         found = LayoutStore(Path(ref.repository).expanduser()).prune(dry_run=dry_run)
     elif ref is None:
-        found = stores.local_store().prune(dry_run=dry_run)
+        found = stores.local_store(create=True).prune(dry_run=dry_run)
     else:
         raise InputError(f"prune cleans places on disk, not a {ref.kind}")
     return Removed(tuple(what for what, _ in found), sum(size for _, size in found), dry_run)

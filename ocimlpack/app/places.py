@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -82,8 +82,9 @@ def found(ref: Reference, options: Connection) -> Iterator[tuple[ReadableStore, 
             f"{path} is a folder; this takes a packed model",
             hint=f"pack it first: ocimlpack pack {ref.repository} -t NAME",
         )
-    with stores.reading(ref, access(options)) as store:
+    with ExitStack() as stack:
         try:
+            store = stack.enter_context(stores.reading(ref, access(options)))
             root = _resolve(store, ref)
         except NotFoundError as error:
             raise _explained(error, ref) from error
@@ -113,14 +114,15 @@ def _check_tag(store: ReadableStore, ref: Reference, options: Connection) -> Non
 
 
 def _explained(error: NotFoundError, ref: Reference) -> NotFoundError:
-    if ref.kind is Kind.LOCAL and error.hint is None:
-        if Path(ref.repository).is_dir():
-            error.hint = f"to mean the folder of that name, write ./{ref.repository}"
-        elif (Path(ref.repository.partition("/")[0])).is_dir():
-            error.hint = f"there is no such folder either: {ref.repository}"
-        else:
-            error.hint = "ocimlpack ls lists the local store; a registry is written HOST/REPOSITORY"
-    return error
+    """Say it of the name, where the local store lacks it: it may have meant something else."""
+    if ref.kind is not Kind.LOCAL:
+        return error
+    name = ref.repository
+    if Path(name).is_dir():
+        hint = f"to mean the folder of that name, write ./{name}"
+    else:
+        hint = "ocimlpack ls shows what there is; a registry is written HOST/REPOSITORY"
+    return NotFoundError(f"no {ref} in the local store", hint=hint, digest=error.digest)
 
 
 def targets(ref: Reference, tags: tuple[str, ...]) -> tuple[Reference, ...]:

@@ -104,9 +104,13 @@ def session(
     )
 
 
-def local_store(name: str = "") -> LayoutStore:
-    """The local store, made where it is absent."""
-    return LayoutStore(home.store(), name=name, create=True)
+def local_store(name: str = "", *, create: bool = False) -> LayoutStore:
+    """The local store, or one model's part of it.
+
+    Raises:
+        NotFoundError: it is absent and not to be made.
+    """
+    return LayoutStore(home.store(), name=name, create=create)
 
 
 @contextmanager
@@ -120,7 +124,7 @@ def _opened(ref: Reference, access: Access, *, create: bool) -> Iterator[Store]:
         finally:
             store.close()
     elif ref.kind is Kind.LOCAL:
-        yield local_store(ref.repository)
+        yield local_store(ref.repository, create=create)
     elif ref.kind is Kind.LAYOUT:
         yield LayoutStore(_path(ref), create=create)
     elif ref.kind is Kind.FOLDER:
