@@ -30,7 +30,7 @@ demo: $(BASE) $(MODEL) ## pack, tag, pull and compare a real model; REGISTRY=hos
 demo-model: $(MODEL) ## only get the demo's model into .cache/demo/model
 
 test: $(FULL) $(MODEL) ## run all tests, against real registries where they can be had
-	$(RUN)python -m pytest $(ARGS)
+	$(RUN)python -m pytest -o faulthandler_timeout=120 $(ARGS)
 
 check: $(FULL) ## ruff, mypy and the architecture test
 	$(RUN)ruff check .

@@ -20,9 +20,18 @@ The codes 130 (interrupted) and 70 (a bug, with a traceback) belong to no class 
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, TypedDict, Unpack
 
 Side = Literal["source", "destination"]
+
+
+class _About(TypedDict, total=False):
+    """What may be known beside an error's message; `OcimlpackError` says what each is."""
+
+    hint: str | None
+    side: Side | None
+    digest: str | None
+    status: int | None
 
 
 class OcimlpackError(Exception):
@@ -42,21 +51,13 @@ class OcimlpackError(Exception):
     exit_code: ClassVar[int] = 1
     kind: ClassVar[str] = "error"
 
-    def __init__(
-        self,
-        message: str,
-        *,
-        hint: str | None = None,
-        side: Side | None = None,
-        digest: str | None = None,
-        status: int | None = None,
-    ) -> None:
+    def __init__(self, message: str, **about: Unpack[_About]) -> None:
         super().__init__(message)
         self.message = message
-        self.hint = hint
-        self.side = side
-        self.digest = digest
-        self.status = status
+        self.hint = about.get("hint")
+        self.side = about.get("side")
+        self.digest = about.get("digest")
+        self.status = about.get("status")
 
 
 class InputError(OcimlpackError):
@@ -126,14 +127,11 @@ class UnavailableError(OcimlpackError):
         self,
         message: str,
         *,
-        hint: str | None = None,
-        side: Side | None = None,
-        digest: str | None = None,
-        status: int | None = None,
         retry_after: str | None = None,
         final: bool = False,
+        **about: Unpack[_About],
     ) -> None:
-        super().__init__(message, hint=hint, side=side, digest=digest, status=status)
+        super().__init__(message, **about)
         self.retry_after = retry_after
         self.final = final
 

@@ -187,7 +187,8 @@ class Standing:
                 self._clear(f"{folder}/.")
                 self.root.folder(folder, make=True).__exit__()
             for folder in touched:
-                if self.root.look(folder or ".") is not None:
+                status = self.root.look(folder or ".")
+                if status and stat.S_ISDIR(status.st_mode):
                     self.root.sync(folder)
             if new != self.receipt:
                 self.root.replace(receipt.PATH, new.encode())
@@ -326,8 +327,9 @@ class Standing:
         if status and stat.S_ISDIR(status.st_mode) and not path.endswith("/."):
             if self._force:
                 self.root.remove_all(path)
-            self._remove_empty_below(path)
-            self.root.remove_empty(path)
+            else:
+                self._remove_empty_below(path)
+                self.root.remove_empty(path)
 
     def _remove_empty_below(self, path: str) -> None:
         for below, is_folder in list(self.root.walk(path)):

@@ -295,34 +295,28 @@ def _local(text: str) -> Reference:
 
 
 def _bucket(text: str, whole: str) -> Reference:
-    host, slash, rest = text.partition("/")
+    host = text.partition("/")[0]
     bucket, at, namespace = host.partition("@")
-    if not (slash and at and _BUCKET.match(bucket) and _BUCKET.match(namespace)):
-        raise InvalidReferenceError(
-            f"{whole!r} names no bucket (expected ocios://BUCKET@NAMESPACE/REPOSITORY[:TAG])"
-        )
-    return _hosted(Kind.BUCKET, host, rest, whole)
+    known = at and _BUCKET.match(bucket) and _BUCKET.match(namespace)
+    return _hosted(Kind.BUCKET, text, whole, bool(known), "bucket", "BUCKET@NAMESPACE")
 
 
 def _s3(text: str, whole: str) -> Reference:
-    host, slash, rest = text.partition("/")
-    if not slash or not _BUCKET.match(host):
-        raise InvalidReferenceError(
-            f"{whole!r} names no bucket (expected s3://BUCKET/REPOSITORY[:TAG])"
-        )
-    return _hosted(Kind.S3, host, rest, whole)
+    known = _BUCKET.match(text.partition("/")[0])
+    return _hosted(Kind.S3, text, whole, bool(known), "bucket", "BUCKET")
 
 
 def _ocir(text: str, whole: str) -> Reference:
+    known = _HOST.match(text.partition("/")[0])
+    return _hosted(Kind.OCIR, text, whole, bool(known), "region", "REGION")
+
+
+def _hosted(kind: Kind, text: str, whole: str, known: bool, what: str, form: str) -> Reference:
     host, slash, rest = text.partition("/")
-    if not slash or not _HOST.match(host):
+    if not slash or not known:
         raise InvalidReferenceError(
-            f"{whole!r} names no region (expected ocir://REGION/REPOSITORY[:TAG])"
+            f"{whole!r} names no {what} (expected {_PREFIX[kind]}{form}/REPOSITORY[:TAG])"
         )
-    return _hosted(Kind.OCIR, host, rest, whole)
-
-
-def _hosted(kind: Kind, host: str, rest: str, whole: str) -> Reference:
     rest, digest = _split_digest(rest, whole)
     rest, tag = _split_tag(rest, whole)
     return Reference(kind, host, check_repository(rest, whole), tag, digest)

@@ -7,7 +7,6 @@ archive can hold several models and is never seen half-written.
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
 import tarfile
@@ -156,21 +155,10 @@ def _pack(work: Path, path: Path) -> None:
     names += sorted(
         str(each.relative_to(work)) for each in work.glob("blobs/*/*") if each.is_file()
     )
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=files.TEMPORARY)
-    try:
-        with os.fdopen(handle, "wb") as stream:
-            os.fchmod(stream.fileno(), files.mode())
-            for name in names:
-                _append(stream, work / name, name)
-            stream.write(bytes(2 * _BLOCK))  # two empty blocks are the end of an archive
-            stream.flush()
-            os.fsync(stream.fileno())
-        Path(temporary).replace(path)
-        files.sync_folder(path.parent)
-    except OSError as error:
-        raise files.refused(error, path) from error
-    finally:
-        Path(temporary).unlink(missing_ok=True)
+    with files.replacing(path, path.parent) as (stream, _):
+        for name in names:
+            _append(stream, work / name, name)
+        stream.write(bytes(2 * _BLOCK))  # two empty blocks are the end of an archive
 
 
 def _append(stream: BinaryIO, source: Path, name: str) -> None:

@@ -7,6 +7,8 @@ import os
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO, Final
 
@@ -38,6 +40,22 @@ def write_verified(blob: Blob, desc: Descriptor, path: Path, folder: Path) -> No
         UnavailableError: the disk is full.
         InputError: the place can't be written to.
     """
+    with replacing(path, folder) as (stream, temporary):
+        _fill(stream, blob, desc, temporary)
+
+
+@contextmanager
+def replacing(path: Path, folder: Path) -> Iterator[tuple[BinaryIO, Path]]:
+    """A file to write to, and where it is, that takes its final name if the block ends well.
+
+    Args:
+        path: the final name.
+        folder: where it is until then; on the same file system, made if it is absent.
+
+    Raises:
+        UnavailableError: the disk is full.
+        InputError: the place can't be written to.
+    """
     temporary: Path | None = None
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -46,7 +64,7 @@ def write_verified(blob: Blob, desc: Descriptor, path: Path, folder: Path) -> No
         temporary = Path(name)
         with os.fdopen(handle, "wb") as stream:
             os.fchmod(stream.fileno(), mode())
-            _fill(stream, blob, desc, temporary)
+            yield stream, temporary
             stream.flush()
             os.fsync(stream.fileno())
         temporary.replace(path)
@@ -89,22 +107,8 @@ def write_atomically(path: Path, content: bytes) -> None:
         UnavailableError: the disk is full.
         InputError: the place can't be written to.
     """
-    temporary: Path | None = None
-    try:
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=TEMPORARY)
-        temporary = Path(name)
-        with os.fdopen(handle, "wb") as stream:
-            os.fchmod(stream.fileno(), mode())
-            stream.write(content)
-            stream.flush()
-            os.fsync(stream.fileno())
-        temporary.replace(path)
-        sync_folder(path.parent)
-    except OSError as error:
-        raise refused(error, path) from error
-    finally:
-        if temporary is not None:
-            temporary.unlink(missing_ok=True)
+    with replacing(path, path.parent) as (stream, _):
+        stream.write(content)
 
 
 def refused(error: OSError, path: Path) -> OcimlpackError:

@@ -5,7 +5,7 @@ https://github.com/opencontainers/distribution-spec/blob/v1.1.1/spec.md#listing-
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from ocimlpack.errors import ConflictError, InvalidContentError, NotFoundError
 from ocimlpack.spec import manifest as manifests
@@ -14,35 +14,36 @@ from ocimlpack.spec.digest import Digest
 from ocimlpack.spec.gojson import encode
 from ocimlpack.spec.manifest import Index, Manifest
 from ocimlpack.spec.mediatypes import OCI_INDEX
-from ocimlpack.stores.base import BytesBlob
-from ocimlpack.stores.challenge import repository_scope
+from ocimlpack.stores.base import BytesBlob, Store
 from ocimlpack.stores.graph import read_manifest
-
-if TYPE_CHECKING:
-    from ocimlpack.stores.registry import RegistryStore
 
 _TRIES: Final = 5
 _MAX_REFERRERS: Final = 4096
 
 
-def find(store: RegistryStore, desc: Descriptor) -> list[Descriptor]:
-    """Descriptors of the manifests whose subject this is."""
-    response, content = store.session.read(
-        f"/v2/{store.repository}/referrers/{desc.digest}",
-        what=f"referrers of {desc.digest}",
-        scope=repository_scope(store.repository, "pull"),
-        limit=manifests.MAX_SIZE,
-        expect=(200, 404, 405),
-    )
-    if response.status == 200:
-        index = manifests.parse(content, OCI_INDEX)
-        if not isinstance(index, Index):
-            raise InvalidContentError(f"{store.session.host} gave no index of referrers")
-        return list(index.manifests)[:_MAX_REFERRERS]
-    return list(_fallback(store, desc.digest))[:_MAX_REFERRERS]
+def parse(content: bytes, what: str) -> list[Descriptor]:
+    """The descriptors in a registry's answer.
+
+    Raises:
+        InvalidContentError: it is no index.
+    """
+    index = manifests.parse(content, OCI_INDEX)
+    if not isinstance(index, Index):
+        raise InvalidContentError(f"{what} are no index")
+    return list(index.manifests)[:_MAX_REFERRERS]
 
 
-def add(store: RegistryStore, subject: Descriptor, referrer: Manifest | Index) -> None:
+def listed(store: Store, digest: Digest) -> list[Descriptor]:
+    """The descriptors that the fallback tag lists."""
+    try:
+        desc = store.resolve(_tag(digest))
+    except NotFoundError:
+        return []
+    index = read_manifest(store, desc)
+    return list(index.manifests)[:_MAX_REFERRERS] if isinstance(index, Index) else []
+
+
+def add(store: Store, subject: Descriptor, referrer: Manifest | Index) -> None:
     """Note a referrer in the fallback tag, for a registry that doesn't list referrers itself.
 
     Writers that do this at the same moment overwrite each other's list, since a tag can't be set
@@ -61,30 +62,21 @@ def add(store: RegistryStore, subject: Descriptor, referrer: Manifest | Index) -
         or (referrer.config.media_type if isinstance(referrer, Manifest) else None),
     )
     for _ in range(_TRIES):
-        present = _fallback(store, subject.digest)
+        present = listed(store, subject.digest)
         if any(each.digest == desc.digest for each in present):
             return
-        listed = [each.to_json() for each in (*present, entry)]
-        raw = encode({"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": listed})
+        entries = [each.to_json() for each in (*present, entry)]
+        raw = encode({"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": entries})
         index = Descriptor.of(raw, OCI_INDEX)
         store.push(index, BytesBlob(raw))
         store.tag(index, _tag(subject.digest))
-    if any(each.digest == desc.digest for each in _fallback(store, subject.digest)):
+    if any(each.digest == desc.digest for each in listed(store, subject.digest)):
         return
     raise ConflictError(
         f"the list of referrers of {subject.digest} keeps being overwritten by somebody else",
         hint="run it again when the other writer is done",
         digest=str(desc.digest),
     )
-
-
-def _fallback(store: RegistryStore, digest: Digest) -> tuple[Descriptor, ...]:
-    try:
-        desc = store.resolve(_tag(digest))
-    except NotFoundError:
-        return ()
-    index = read_manifest(store, desc)
-    return index.manifests if isinstance(index, Index) else ()
 
 
 def _tag(digest: Digest) -> str:

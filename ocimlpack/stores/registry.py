@@ -20,6 +20,7 @@ from ocimlpack.spec.digest import Digest
 from ocimlpack.spec.gojson import decode
 from ocimlpack.spec.mediatypes import INDEXES, MANIFESTS, is_manifest
 from ocimlpack.spec.reference import check_tag
+from ocimlpack.stores import referrers
 from ocimlpack.stores.base import Blob, BytesBlob, ReadableStore
 from ocimlpack.stores.challenge import repository_scope
 from ocimlpack.stores.download import RegistryBlob
@@ -53,7 +54,7 @@ class RegistryStore:
         self._push = repository_scope(repository, "pull", "push")
         self._absent: set[Digest] = set()
         self._remembered: dict[Digest, bytes] = {}
-        self._upload = Upload(session, repository)
+        self._upload = Upload(session, repository, self._ask)
 
     def resolve(self, name: str) -> Descriptor:
         """The descriptor that a tag or a digest stands for, by a HEAD where that suffices."""
@@ -153,8 +154,6 @@ class RegistryStore:
         self._remember(desc.digest, raw)
         subject = manifests.parse(raw, desc.media_type).subject
         if subject is not None and "OCI-Subject" not in response.headers:
-            from ocimlpack.stores import referrers
-
             referrers.add(self, subject, manifests.parse(raw, desc.media_type))
 
     def tag(self, desc: Descriptor, name: str) -> None:
@@ -203,9 +202,17 @@ class RegistryStore:
 
     def referrers(self, desc: Descriptor) -> list[Descriptor]:
         """Manifests whose subject this is, by the API or the tag that stands in for it."""
-        from ocimlpack.stores import referrers
-
-        return referrers.find(self, desc)
+        what = f"referrers of {desc.digest}"
+        response, content = self.session.read(
+            f"{self._base}/referrers/{desc.digest}",
+            what=what,
+            scope=self._pull,
+            limit=manifests.MAX_SIZE,
+            expect=(200, 404, 405),
+        )
+        if response.status == 200:
+            return referrers.parse(content, f"the {what} at {self.session.host}")
+        return referrers.listed(self, desc.digest)
 
     def close(self) -> None:
         """Close the connections."""

@@ -6,7 +6,7 @@ https://github.com/opencontainers/distribution-spec/blob/v1.1.1/spec.md#pushing-
 from __future__ import annotations
 
 import urllib.parse
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, BinaryIO, Final, cast
 
@@ -35,9 +35,19 @@ storage before they answer."""
 class Upload:
     """Uploads into one repository."""
 
-    def __init__(self, session: Session, repository: str) -> None:
+    def __init__(
+        self, session: Session, repository: str, has: Callable[[Descriptor], bool]
+    ) -> None:
+        """Prepare.
+
+        Args:
+            session: the registry.
+            repository: the repository's name there.
+            has: asks whether the repository has a blob.
+        """
         self._session = session
         self._repository = repository
+        self._has = has
         self._path = f"/v2/{repository}/blobs/uploads/"
         self._scope = repository_scope(repository, "pull", "push")
         self._started: dict[Digest, str] = {}
@@ -118,17 +128,6 @@ class Upload:
                 f"{self._session.host} stored {desc.digest} as {stored:.100}",
                 digest=str(desc.digest),
             )
-
-    def _has(self, desc: Descriptor) -> bool:
-        response = self._session.request(
-            "HEAD",
-            f"/v2/{self._repository}/blobs/{desc.digest}",
-            what=f"{desc.digest} in {self._repository}",
-            scope=self._scope,
-            expect=(200, 404),
-        )
-        response.close()
-        return response.status == 200
 
 
 class _VerifiedStream:
