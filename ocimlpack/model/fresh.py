@@ -10,7 +10,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Final
 
-from ocimlpack.errors import ConflictError, InputError
+from ocimlpack.errors import ConflictError, InputError, InvalidContentError
 from ocimlpack.model import receipt
 from ocimlpack.model.beneath import Root, reading, writing
 from ocimlpack.model.destination import Situation, parents
@@ -132,7 +132,10 @@ class Fresh:
             except NotADirectoryError:
                 return False
         with root:
-            there = receipt.read(root)
+            try:
+                there = receipt.read(root)
+            except InvalidContentError:
+                return False
         if there is None or not covers(there, new):
             return False
         receipt.verify(self.path)

@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Final
 
 from ocimlpack.errors import InvalidContentError, InvalidDigestError, UnavailableError
-from ocimlpack.model.artifact import clashing
 from ocimlpack.model.beneath import Root, reading, write_all, writing
 from ocimlpack.model.names import OWN_FOLDER
 from ocimlpack.model.receipt import Entry
@@ -172,7 +171,9 @@ class Staging:
         try:
             self.root.move(scratch, self.root, path)
         except (NotADirectoryError, IsADirectoryError, FileExistsError) as error:
-            raise clashing(path, path.rpartition("/")[0] or path) from error
+            raise InvalidContentError(
+                f"the artifact's {path!r} and another of its files can't be side by side"
+            ) from error
         except OSError as error:
             raise refused(error, Path(path)) from error
 

@@ -3,11 +3,32 @@ from __future__ import annotations
 import base64
 import itertools
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Literal
 from urllib.parse import parse_qs
 
+import pytest
+
+from ocimlpack.errors import NotAllowedError
 from tests.scripted.exchange import Reply, Request, as_json, refusal
+
+USERNAME = "mia"
+PASSWORD = "open sesame"
+IDENTITY = "identity-of-mia"
+SECRETS = (PASSWORD, IDENTITY, base64.b64encode(f"{USERNAME}:{PASSWORD}".encode()).decode())
+
+
+def refuses(call: Callable[[], object]) -> NotAllowedError:
+    """The error that the call ends in; no part of a credential may be in it."""
+    with pytest.raises(NotAllowedError) as caught:
+        call()
+    shown: BaseException | None = caught.value
+    while shown is not None:
+        text = f"{shown!r} {getattr(shown, 'hint', '')}"
+        assert not any(secret in text for secret in SECRETS)
+        shown = shown.__cause__ or shown.__context__
+    return caught.value
 
 
 @dataclass
@@ -33,8 +54,8 @@ class Auth:
     """
 
     mode: Literal["none", "basic", "bearer"] = "none"
-    username: str = "mia"
-    password: str = "open sesame"
+    username: str = USERNAME
+    password: str = PASSWORD
     identity_token: str = ""
     anonymous: frozenset[str] = frozenset()
     uses: int | None = None

@@ -7,8 +7,8 @@ import threading
 from dataclasses import dataclass, field
 
 from ocimlpack.spec.descriptor import Descriptor
-from ocimlpack.spec.manifest import Index, Manifest
-from ocimlpack.spec.mediatypes import OCI_MANIFEST
+from ocimlpack.spec.manifest import Index, Manifest, build
+from ocimlpack.spec.mediatypes import OCI_EMPTY, OCI_MANIFEST, model_layer
 
 
 def digest_of(content: bytes, algorithm: str = "sha256") -> str:
@@ -79,6 +79,14 @@ class Content:
         with self.lock:
             self[repository].blobs[str(desc.digest)] = content
         return desc
+
+    def add_artifact(self, repository: str, *layers: bytes, tag: str = "v1") -> Manifest:
+        """Put an artifact there, brought by nobody."""
+        config = self.add_blob(repository, b"{}", OCI_EMPTY)
+        weight = model_layer("weight")
+        manifest = build(config, [self.add_blob(repository, each, weight) for each in layers])
+        self.add_manifest(repository, manifest, tag)
+        return manifest
 
     def add_manifest(self, repository: str, manifest: Manifest | Index, *tags: str) -> Descriptor:
         """Put a manifest there, whether or not what it names is there too."""

@@ -24,6 +24,10 @@ class Request:
     def header(self, name: str) -> str:
         return self.headers.get(name.lower(), "")
 
+    @property
+    def carries_credentials(self) -> bool:
+        return bool(self.header("authorization") or self.header("cookie"))
+
     def arguments(self) -> dict[str, str]:
         return dict(parse_qsl(self.query, keep_blank_values=True))
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import ssl
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import trustme
@@ -14,9 +15,11 @@ from ocimlpack.retry import Policy
 from ocimlpack.stores._oras import Session
 from ocimlpack.stores.credentials import Credential
 from ocimlpack.stores.registry import RegistryStore
+from tests.scripted.auth import PASSWORD, USERNAME
 from tests.scripted.blobs import BlobServer
 from tests.scripted.registry import ScriptedRegistry
 
+REPOSITORY = "team/model"
 QUICK = Policy(attempts=4, base=0.001, cap=0.01, total=60.0)
 """Tries as often as it should, and waits for next to nothing between."""
 
@@ -100,4 +103,24 @@ def session(scripted: ScriptedRegistry) -> Iterator[Session]:
 
 @pytest.fixture
 def store(session: Session) -> RegistryStore:
-    return RegistryStore(session, "team/model")
+    return RegistryStore(session, REPOSITORY)
+
+
+@pytest.fixture
+def open_store(scripted: ScriptedRegistry) -> Iterator[Callable[..., RegistryStore]]:
+    """A store of `scripted`, with the given credentials or with none."""
+    sessions: list[Session] = []
+
+    def opened(**credential: Any) -> RegistryStore:
+        sessions.append(connect(scripted, **credential))
+        return RegistryStore(sessions[-1], REPOSITORY)
+
+    yield opened
+    for each in sessions:
+        each.close()
+
+
+@pytest.fixture
+def mia(open_store: Callable[..., RegistryStore]) -> RegistryStore:
+    """A store of `scripted` that knows the password."""
+    return open_store(username=USERNAME, secret=PASSWORD)

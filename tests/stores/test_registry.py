@@ -1,29 +1,23 @@
 from __future__ import annotations
 
-import json
-import socket
-from pathlib import Path
-
 import pytest
 
 from ocimlpack.errors import (
     IntegrityError,
     InvalidContentError,
-    NotAllowedError,
     NotFoundError,
     UnavailableError,
     UnsupportedError,
 )
 from ocimlpack.spec import mediatypes
 from ocimlpack.spec.descriptor import Descriptor
-from ocimlpack.spec.manifest import MAX_SIZE, Manifest, build
+from ocimlpack.spec.manifest import MAX_SIZE
 from ocimlpack.spec.reference import Reference
 from ocimlpack.stores._oras import Session
 from ocimlpack.stores.base import BytesBlob, Store
 from ocimlpack.stores.graph import read_manifest
 from ocimlpack.stores.memory import MemoryStore
-from ocimlpack.stores.registry import RegistryStore, list_repositories
-from ocimlpack.stores.verify import check
+from ocimlpack.stores.registry import RegistryStore
 from ocimlpack.transfer.copy import copy
 from tests.contract import (
     LARGE,
@@ -34,32 +28,8 @@ from tests.contract import (
     put_artifact,
     take,
 )
-from tests.scripted.blobs import BlobServer
-from tests.scripted.fixtures import (
-    authority,
-    blob_server,
-    ca_file,
-    connect,
-    encrypted,
-    foreign,
-    scripted,
-    session,
-    store,
-)
+from tests.scripted.fixtures import REPOSITORY, connect
 from tests.scripted.registry import ScriptedRegistry
-
-__all__ = [
-    "authority",
-    "blob_server",
-    "ca_file",
-    "encrypted",
-    "foreign",
-    "scripted",
-    "session",
-    "store",
-]
-
-REPOSITORY = "team/model"
 
 
 class TestContract(ReferrersContract, StoreContract):
@@ -83,7 +53,7 @@ class TestContract(ReferrersContract, StoreContract):
 def test_a_tag_is_resolved_by_one_request_without_a_body(
     scripted: ScriptedRegistry, store: RegistryStore
 ) -> None:
-    manifest = seed(scripted, b"weights")
+    manifest = scripted.content.add_artifact(REPOSITORY, b"weights")
     assert store.resolve("v1") == manifest.descriptor
     assert [each.method for each in scripted.requests] == ["HEAD"]
     accepted = scripted.requests[0].header("accept")
@@ -101,7 +71,7 @@ def test_a_manifest_is_resolved_whatever_headers_come_with_it(
     digest_header: bool,
     manifest_type: str,
 ) -> None:
-    manifest = seed(scripted, b"weights")
+    manifest = scripted.content.add_artifact(REPOSITORY, b"weights")
     scripted.quirks.digest_header = digest_header
     scripted.quirks.manifest_type = manifest_type
     asked = "v1" if name == "tag" else str(manifest.descriptor.digest)
@@ -112,7 +82,7 @@ def test_a_manifest_is_resolved_whatever_headers_come_with_it(
 def test_a_registry_that_knows_no_head_is_asked_for_the_manifest(
     scripted: ScriptedRegistry, store: RegistryStore
 ) -> None:
-    manifest = seed(scripted, b"weights")
+    manifest = scripted.content.add_artifact(REPOSITORY, b"weights")
     scripted.fault("HEAD", "/manifests/", times=None, status=405)
     assert store.resolve("v1") == manifest.descriptor
 
@@ -120,7 +90,7 @@ def test_a_registry_that_knows_no_head_is_asked_for_the_manifest(
 def test_a_manifest_is_read_once_to_be_resolved_and_fetched(
     scripted: ScriptedRegistry, store: RegistryStore
 ) -> None:
-    seed(scripted, b"weights")
+    scripted.content.add_artifact(REPOSITORY, b"weights")
     scripted.quirks.digest_header = False
     read_manifest(store, store.resolve("v1"))
     assert scripted.count("GET", "/manifests/") == 1
@@ -139,7 +109,7 @@ def test_a_manifest_is_read_once_to_be_resolved_and_fetched(
 def test_malformed_headers_are_never_believed(
     scripted: ScriptedRegistry, store: RegistryStore, headers: dict[str, str]
 ) -> None:
-    manifest = seed(scripted, b"weights")
+    manifest = scripted.content.add_artifact(REPOSITORY, b"weights")
     good = {
         "Content-Type": mediatypes.OCI_MANIFEST,
         "Content-Length": str(len(manifest.raw)),
@@ -160,8 +130,8 @@ def test_malformed_headers_are_never_believed(
 def test_another_manifest_than_the_pinned_one_is_refused(
     scripted: ScriptedRegistry, store: RegistryStore, digest_header: bool
 ) -> None:
-    pinned = str(seed(scripted, b"weights").descriptor.digest)
-    other = seed(scripted, b"other weights", tag="other")
+    pinned = str(scripted.content.add_artifact(REPOSITORY, b"weights").descriptor.digest)
+    other = scripted.content.add_artifact(REPOSITORY, b"other weights", tag="other")
     scripted.quirks.digest_header = digest_header
     scripted.quirks.manifests = {pinned: other.raw}
     into = MemoryStore()
@@ -174,8 +144,8 @@ def test_another_manifest_than_the_pinned_one_is_refused(
 def test_a_registry_that_names_another_digest_than_the_pinned_one_is_refused(
     scripted: ScriptedRegistry, store: RegistryStore
 ) -> None:
-    pinned = str(seed(scripted, b"weights").descriptor.digest)
-    other = seed(scripted, b"other weights", tag="other").descriptor
+    pinned = str(scripted.content.add_artifact(REPOSITORY, b"weights").descriptor.digest)
+    other = scripted.content.add_artifact(REPOSITORY, b"other weights", tag="other").descriptor
     headers = {
         "Content-Type": other.media_type,
         "Content-Length": str(other.size),
@@ -190,8 +160,8 @@ def test_a_registry_that_names_another_digest_than_the_pinned_one_is_refused(
 def test_with_a_tag_and_a_digest_the_digest_decides(
     scripted: ScriptedRegistry, store: RegistryStore
 ) -> None:
-    first = seed(scripted, b"weights", tag="v1")
-    seed(scripted, b"other weights", tag="v1")
+    first = scripted.content.add_artifact(REPOSITORY, b"weights", tag="v1")
+    scripted.content.add_artifact(REPOSITORY, b"other weights", tag="v1")
     reference = Reference.parse(f"{scripted.host}/{REPOSITORY}:v1@{first.descriptor.digest}")
     assert store.resolve(reference.name) == first.descriptor
     assert scripted.count("", "/manifests/v1") == 0
@@ -204,7 +174,7 @@ def test_with_a_tag_and_a_digest_the_digest_decides(
 def test_a_manifest_that_is_too_large_is_refused(
     scripted: ScriptedRegistry, store: RegistryStore, digest_header: bool
 ) -> None:
-    manifest = seed(scripted, b"weights")
+    manifest = scripted.content.add_artifact(REPOSITORY, b"weights")
     scripted.quirks.digest_header = digest_header
     scripted.quirks.manifests = {"v1": manifest.raw + b" " * MAX_SIZE}
     with pytest.raises(IntegrityError):
@@ -298,7 +268,7 @@ def test_a_manifest_is_pushed_under_its_own_media_type(
 
 
 def test_tagging_moves_no_blob(scripted: ScriptedRegistry, store: RegistryStore) -> None:
-    manifest = seed(scripted, LARGE)
+    manifest = scripted.content.add_artifact(REPOSITORY, LARGE)
     store.tag(store.resolve("v1"), "v2")
     assert scripted.content[REPOSITORY].tags["v2"] == str(manifest.descriptor.digest)
     assert scripted.count("", "/blobs/") == 0
@@ -371,7 +341,7 @@ def test_nothing_is_mounted_from_elsewhere(
 def test_a_registry_without_tag_deletion_says_so(
     scripted: ScriptedRegistry, store: RegistryStore, status: int
 ) -> None:
-    manifest = seed(scripted, b"weights")
+    manifest = scripted.content.add_artifact(REPOSITORY, b"weights")
     scripted.quirks.untag = status
     with pytest.raises(UnsupportedError) as caught:
         store.untag("v1")
@@ -382,7 +352,7 @@ def test_a_registry_without_tag_deletion_says_so(
 def test_a_registry_without_deletion_says_so(
     scripted: ScriptedRegistry, store: RegistryStore
 ) -> None:
-    manifest = seed(scripted, b"weights")
+    manifest = scripted.content.add_artifact(REPOSITORY, b"weights")
     scripted.quirks.deletion = 405
     with pytest.raises(UnsupportedError) as caught:
         store.delete(manifest.descriptor)

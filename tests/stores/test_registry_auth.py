@@ -1,79 +1,21 @@
 from __future__ import annotations
 
-import base64
-import json
-import os
-from collections.abc import Callable, Iterator
-from pathlib import Path
-from typing import Any
+from collections.abc import Callable
 
 import pytest
 
-from ocimlpack.errors import NotAllowedError, OcimlpackError, UnavailableError
+from ocimlpack.errors import OcimlpackError, UnavailableError
 from ocimlpack.spec.descriptor import Descriptor
-from ocimlpack.stores._oras import Session
 from ocimlpack.stores.registry import RegistryStore, list_repositories
 from ocimlpack.stores.verify import check
 from ocimlpack.transfer import pool
 from ocimlpack.transfer.copy import copy
-from tests.contract import LARGE, WEIGHT, WatchedBlob, put, put_artifact, take
-from tests.scripted.blobs import BlobServer
-from tests.scripted.exchange import Request
-from tests.scripted.fixtures import (
-    authority,
-    blob_server,
-    ca_file,
-    connect,
-    encrypted,
-    foreign,
-    scripted,
-)
+from tests.contract import LARGE, WEIGHT, put, put_artifact, take
+from tests.scripted.auth import IDENTITY, refuses
+from tests.scripted.fixtures import REPOSITORY
 from tests.scripted.registry import ScriptedRegistry
-from tests.scripted.server import Server
-
-__all__ = ["authority", "blob_server", "ca_file", "encrypted", "foreign", "scripted"]
-
-REPOSITORY = "team/model"
-PASSWORD = "open sesame"
-IDENTITY = "identity-of-mia"
 
 Open = Callable[..., RegistryStore]
-
-
-@pytest.fixture
-def open_store(scripted: ScriptedRegistry) -> Iterator[Open]:
-    """A store of `scripted`, with the given credentials or with none."""
-    sessions: list[Session] = []
-
-    def opened(**credential: Any) -> RegistryStore:
-        sessions.append(connect(scripted, **credential))
-        return RegistryStore(sessions[-1], REPOSITORY)
-
-    yield opened
-    for session in sessions:
-        session.close()
-
-
-@pytest.fixture
-def mia(open_store: Open) -> RegistryStore:
-    """A store that knows the password."""
-    return open_store(username="mia", secret=PASSWORD)
-
-
-def carries_credentials(request: Request) -> bool:
-    return bool(request.header("authorization") or request.header("cookie"))
-
-
-def refuses(call: Callable[[], object]) -> NotAllowedError:
-    """The error that the call ends in; no part of a credential may be in it."""
-    with pytest.raises(NotAllowedError) as caught:
-        call()
-    shown: BaseException | None = caught.value
-    while shown is not None:
-        for secret in (PASSWORD, IDENTITY, base64.b64encode(b"mia:" + PASSWORD.encode()).decode()):
-            assert secret not in f"{shown!r} {getattr(shown, 'hint', '')}"
-        shown = shown.__cause__ or shown.__context__
-    return caught.value
 
 
 # Nobody in particular
@@ -83,7 +25,7 @@ def test_nothing_is_sent_to_a_registry_that_asks_for_nothing(
     scripted: ScriptedRegistry, mia: RegistryStore
 ) -> None:
     put_artifact(mia, b"weights")
-    assert not any(carries_credentials(each) for each in scripted.requests)
+    assert not any(each.carries_credentials for each in scripted.requests)
 
 
 def test_without_credentials_a_public_repository_is_read(
@@ -118,7 +60,7 @@ def test_the_password_is_sent_once_it_was_asked_for_and_with_every_request_then(
     scripted.auth.mode = "basic"
     put_artifact(mia, b"weights")
     first, *others = scripted.requests
-    assert not carries_credentials(first)
+    assert not first.carries_credentials
     assert {each.header("authorization") for each in others} == {scripted.auth.basic}
     assert [each.status for each in scripted.requests].count(401) == 1
 
@@ -150,7 +92,7 @@ def test_a_challenge_that_nobody_can_answer_is_an_error(
     scripted.fault(times=None, status=401, headers=headers)
     refuses(lambda: put(mia, b"weights"))
     assert scripted.count() == 1
-    assert not carries_credentials(scripted.requests[0])
+    assert not scripted.requests[0].carries_credentials
 
 
 def test_a_refusal_without_a_challenge_is_an_error(
@@ -420,5 +362,3 @@ def test_an_answer_without_a_token_is_an_error(
     with pytest.raises(OcimlpackError):
         put(mia, b"weights")
     assert not any("x-evil" in each.headers for each in scripted.requests)
-
-

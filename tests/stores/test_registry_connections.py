@@ -7,60 +7,22 @@ from pathlib import Path
 import pytest
 
 from ocimlpack.errors import (
-    IntegrityError,
-    InvalidContentError,
     NotAllowedError,
     NotFoundError,
     UnavailableError,
-    UnsupportedError,
 )
-from ocimlpack.spec import mediatypes
 from ocimlpack.spec.descriptor import Descriptor
-from ocimlpack.spec.manifest import MAX_SIZE, Manifest, build
-from ocimlpack.spec.reference import Reference
 from ocimlpack.stores._oras import Session
-from ocimlpack.stores.base import BytesBlob, Store
-from ocimlpack.stores.graph import read_manifest
-from ocimlpack.stores.memory import MemoryStore
-from ocimlpack.stores.registry import RegistryStore, list_repositories
-from ocimlpack.stores.verify import check
-from ocimlpack.transfer.copy import copy
+from ocimlpack.stores.registry import RegistryStore
 from tests.contract import (
     LARGE,
     WEIGHT,
-    ReferrersContract,
-    StoreContract,
     put,
     put_artifact,
     take,
 )
-from tests.scripted.blobs import BlobServer
-from tests.scripted.fixtures import (
-    authority,
-    blob_server,
-    ca_file,
-    connect,
-    encrypted,
-    foreign,
-    scripted,
-    session,
-    store,
-)
+from tests.scripted.fixtures import REPOSITORY, connect
 from tests.scripted.registry import ScriptedRegistry
-
-__all__ = [
-    "authority",
-    "blob_server",
-    "ca_file",
-    "encrypted",
-    "foreign",
-    "scripted",
-    "session",
-    "store",
-]
-
-REPOSITORY = "team/model"
-
 
 # What a registry says
 

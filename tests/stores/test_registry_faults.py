@@ -30,20 +30,8 @@ from ocimlpack.stores.registry import RegistryStore
 from ocimlpack.stores.verify import check
 from ocimlpack.transfer.copy import copy
 from tests.contract import LARGE, WEIGHT, WatchedBlob, put, put_artifact, take
-from tests.scripted.fixtures import (
-    QUICK,
-    authority,
-    connect,
-    encrypted,
-    scripted,
-    session,
-    store,
-)
+from tests.scripted.fixtures import QUICK, REPOSITORY, connect
 from tests.scripted.registry import ScriptedRegistry
-
-__all__ = ["authority", "encrypted", "scripted", "session", "store"]
-
-REPOSITORY = "team/model"
 
 # Each request of a push, and of a pull: method and path.
 PUSH = {

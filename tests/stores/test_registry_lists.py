@@ -1,66 +1,17 @@
 from __future__ import annotations
 
-import json
-import socket
-from pathlib import Path
-
 import pytest
 
 from ocimlpack.errors import (
-    IntegrityError,
     InvalidContentError,
     NotAllowedError,
     NotFoundError,
-    UnavailableError,
     UnsupportedError,
 )
-from ocimlpack.spec import mediatypes
-from ocimlpack.spec.descriptor import Descriptor
-from ocimlpack.spec.manifest import MAX_SIZE, Manifest, build
-from ocimlpack.spec.reference import Reference
 from ocimlpack.stores._oras import Session
-from ocimlpack.stores.base import BytesBlob, Store
-from ocimlpack.stores.graph import read_manifest
-from ocimlpack.stores.memory import MemoryStore
 from ocimlpack.stores.registry import RegistryStore, list_repositories
-from ocimlpack.stores.verify import check
-from ocimlpack.transfer.copy import copy
-from tests.contract import (
-    LARGE,
-    WEIGHT,
-    ReferrersContract,
-    StoreContract,
-    put,
-    put_artifact,
-    take,
-)
-from tests.scripted.blobs import BlobServer
-from tests.scripted.fixtures import (
-    authority,
-    blob_server,
-    ca_file,
-    connect,
-    encrypted,
-    foreign,
-    scripted,
-    session,
-    store,
-)
+from tests.scripted.fixtures import REPOSITORY
 from tests.scripted.registry import ScriptedRegistry
-
-__all__ = [
-    "authority",
-    "blob_server",
-    "ca_file",
-    "encrypted",
-    "foreign",
-    "scripted",
-    "session",
-    "store",
-]
-
-REPOSITORY = "team/model"
-
 
 # Lists
 
@@ -69,7 +20,7 @@ REPOSITORY = "team/model"
 def test_tags_come_in_pages(scripted: ScriptedRegistry, store: RegistryStore, page: int) -> None:
     names = [f"v{number}" for number in range(7)]
     for name in names:
-        seed(scripted, b"weights", tag=name)
+        scripted.content.add_artifact(REPOSITORY, b"weights", tag=name)
     scripted.quirks.page = page
     assert store.tags() == sorted(names)
 
@@ -77,7 +28,7 @@ def test_tags_come_in_pages(scripted: ScriptedRegistry, store: RegistryStore, pa
 def test_a_list_of_tags_that_names_itself_as_the_next_page_is_refused(
     scripted: ScriptedRegistry, store: RegistryStore
 ) -> None:
-    seed(scripted, b"weights")
+    scripted.content.add_artifact(REPOSITORY, b"weights")
     scripted.quirks.endless = "itself"
     with pytest.raises(InvalidContentError):
         store.tags()
@@ -88,7 +39,7 @@ def test_a_list_of_tags_without_an_end_is_refused(
     scripted: ScriptedRegistry, store: RegistryStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("ocimlpack.stores.registry._MAX_PAGES", 25)
-    seed(scripted, b"weights")
+    scripted.content.add_artifact(REPOSITORY, b"weights")
     scripted.quirks.endless = "new"
     with pytest.raises(InvalidContentError):
         store.tags()

@@ -1,68 +1,29 @@
 from __future__ import annotations
 
-import json
-import socket
 from pathlib import Path
 
 import pytest
 
 from ocimlpack.errors import (
     IntegrityError,
-    InvalidContentError,
     NotAllowedError,
-    NotFoundError,
     UnavailableError,
     UnsupportedError,
 )
-from ocimlpack.spec import mediatypes
-from ocimlpack.spec.descriptor import Descriptor
-from ocimlpack.spec.manifest import MAX_SIZE, Manifest, build
-from ocimlpack.spec.reference import Reference
-from ocimlpack.stores._oras import Session
-from ocimlpack.stores.base import BytesBlob, Store
-from ocimlpack.stores.graph import read_manifest
 from ocimlpack.stores.memory import MemoryStore
-from ocimlpack.stores.registry import RegistryStore, list_repositories
+from ocimlpack.stores.registry import RegistryStore
 from ocimlpack.stores.verify import check
 from ocimlpack.transfer.copy import copy
 from tests.contract import (
     LARGE,
-    WEIGHT,
-    ReferrersContract,
-    StoreContract,
-    put,
-    put_artifact,
     take,
 )
 from tests.scripted.blobs import BlobServer
-from tests.scripted.fixtures import (
-    authority,
-    blob_server,
-    ca_file,
-    connect,
-    encrypted,
-    foreign,
-    scripted,
-    session,
-    store,
-)
+from tests.scripted.fixtures import REPOSITORY, connect
 from tests.scripted.registry import ScriptedRegistry
 
-__all__ = [
-    "authority",
-    "blob_server",
-    "ca_file",
-    "encrypted",
-    "foreign",
-    "scripted",
-    "session",
-    "store",
-]
-
-REPOSITORY = "team/model"
-
-
 # Blobs
+
 
 @pytest.mark.parametrize(
     "served",
@@ -72,7 +33,7 @@ REPOSITORY = "team/model"
 def test_another_blob_than_asked_for_is_refused(
     scripted: ScriptedRegistry, store: RegistryStore, served: bytes
 ) -> None:
-    manifest = seed(scripted, LARGE)
+    manifest = scripted.content.add_artifact(REPOSITORY, LARGE)
     scripted.quirks.blobs = {str(manifest.layers[0].digest): served}
     into = MemoryStore()
     with pytest.raises(IntegrityError) as caught:
@@ -85,7 +46,7 @@ def test_another_blob_than_asked_for_is_refused(
 def test_a_wrong_blob_is_not_asked_for_again(
     scripted: ScriptedRegistry, store: RegistryStore
 ) -> None:
-    manifest = seed(scripted, b"weights")
+    manifest = scripted.content.add_artifact(REPOSITORY, b"weights")
     scripted.quirks.blobs = {str(manifest.layers[0].digest): b"WEIGHTS"}
     with pytest.raises(IntegrityError):
         check(store.fetch(manifest.layers[0]), manifest.layers[0])

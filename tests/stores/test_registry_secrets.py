@@ -3,77 +3,25 @@ from __future__ import annotations
 import base64
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from ocimlpack.errors import NotAllowedError, OcimlpackError, UnavailableError
+from ocimlpack.errors import NotAllowedError, OcimlpackError
 from ocimlpack.spec.descriptor import Descriptor
 from ocimlpack.stores._oras import Session
-from ocimlpack.stores.registry import RegistryStore, list_repositories
+from ocimlpack.stores.registry import RegistryStore
 from ocimlpack.stores.verify import check
-from ocimlpack.transfer import pool
-from ocimlpack.transfer.copy import copy
-from tests.contract import LARGE, WEIGHT, WatchedBlob, put, put_artifact, take
+from tests.contract import LARGE, WEIGHT, WatchedBlob, put, put_artifact
+from tests.scripted.auth import IDENTITY, PASSWORD, refuses
 from tests.scripted.blobs import BlobServer
 from tests.scripted.exchange import Request
-from tests.scripted.fixtures import (
-    authority,
-    blob_server,
-    ca_file,
-    connect,
-    encrypted,
-    foreign,
-    scripted,
-)
+from tests.scripted.fixtures import REPOSITORY, connect
 from tests.scripted.registry import ScriptedRegistry
 from tests.scripted.server import Server
 
-__all__ = ["authority", "blob_server", "ca_file", "encrypted", "foreign", "scripted"]
-
-REPOSITORY = "team/model"
-PASSWORD = "open sesame"
-IDENTITY = "identity-of-mia"
-
 Open = Callable[..., RegistryStore]
-
-
-@pytest.fixture
-def open_store(scripted: ScriptedRegistry) -> Iterator[Open]:
-    """A store of `scripted`, with the given credentials or with none."""
-    sessions: list[Session] = []
-
-    def opened(**credential: Any) -> RegistryStore:
-        sessions.append(connect(scripted, **credential))
-        return RegistryStore(sessions[-1], REPOSITORY)
-
-    yield opened
-    for session in sessions:
-        session.close()
-
-
-@pytest.fixture
-def mia(open_store: Open) -> RegistryStore:
-    """A store that knows the password."""
-    return open_store(username="mia", secret=PASSWORD)
-
-
-def carries_credentials(request: Request) -> bool:
-    return bool(request.header("authorization") or request.header("cookie"))
-
-
-def refuses(call: Callable[[], object]) -> NotAllowedError:
-    """The error that the call ends in; no part of a credential may be in it."""
-    with pytest.raises(NotAllowedError) as caught:
-        call()
-    shown: BaseException | None = caught.value
-    while shown is not None:
-        for secret in (PASSWORD, IDENTITY, base64.b64encode(b"mia:" + PASSWORD.encode()).decode()):
-            assert secret not in f"{shown!r} {getattr(shown, 'hint', '')}"
-        shown = shown.__cause__ or shown.__context__
-    return caught.value
 
 
 # Where credentials may not go
@@ -155,7 +103,7 @@ def test_where_a_redirect_leads_no_credentials_arrive(
     check(mia.fetch(desc), desc)
     assert mia.read(desc, 5, 5) == LARGE[5:10]
     assert len(blob_server.requests) == 2
-    assert not any(carries_credentials(each) for each in blob_server.requests)
+    assert not any(each.carries_credentials for each in blob_server.requests)
 
 
 @pytest.mark.parametrize("challenge", ['Basic realm="x"', 'Bearer realm="{}/token",service="x"'])
@@ -170,7 +118,7 @@ def test_where_a_redirect_leads_a_challenge_is_not_answered(
     with pytest.raises(OcimlpackError):
         check(mia.fetch(desc), desc)
     assert blob_server.count("", "/token") == 0
-    assert not any(carries_credentials(each) for each in blob_server.requests)
+    assert not any(each.carries_credentials for each in blob_server.requests)
 
 
 @pytest.mark.parametrize("mode", ["basic", "bearer"])
@@ -181,7 +129,7 @@ def test_where_an_upload_leads_elsewhere_no_credentials_arrive(
     scripted.quirks.location = foreign.url
     desc = put(mia, LARGE)
     assert len(foreign.uploads) == 1
-    assert not any(carries_credentials(each) for each in foreign.requests)
+    assert not any(each.carries_credentials for each in foreign.requests)
     assert scripted.content[REPOSITORY].blobs[str(desc.digest)] == LARGE
 
 
@@ -192,7 +140,7 @@ def test_where_an_upload_leads_elsewhere_a_challenge_is_not_answered(
     scripted.quirks.location = foreign.url
     blob = WatchedBlob(LARGE)
     refuses(lambda: mia.push(Descriptor.of(LARGE, WEIGHT), blob))
-    assert not any(carries_credentials(each) for each in foreign.requests)
+    assert not any(each.carries_credentials for each in foreign.requests)
     assert blob.opened == 1
 
 

@@ -28,12 +28,9 @@ from ocimlpack.stores.registry import RegistryStore
 from ocimlpack.stores.verify import check
 from ocimlpack.transfer.copy import Summary, copy, label, plan
 from tests.contract import LARGE, WEIGHT, WatchedBlob, index_of, put, put_artifact, take
-from tests.scripted.fixtures import foreign, scripted, session, store
+from tests.scripted.fixtures import REPOSITORY
 from tests.scripted.registry import ScriptedRegistry
 
-__all__ = ["foreign", "scripted", "session", "store"]
-
-REPOSITORY = "team/model"
 LAYERS = (LARGE, b"one", b"two", b"")
 Failing = Callable[[Descriptor], OcimlpackError | None]
 SIZE = sum(map(len, LAYERS)) + len(b"{}")
