@@ -13,8 +13,6 @@ from ocimlpack.stores.registry import RegistryStore, list_repositories
 from tests.scripted.fixtures import REPOSITORY
 from tests.scripted.registry import ScriptedRegistry
 
-# Lists
-
 
 @pytest.mark.parametrize("page", [1, 2, 7, 1000])
 def test_tags_come_in_pages(scripted: ScriptedRegistry, store: RegistryStore, page: int) -> None:
