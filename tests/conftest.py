@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import ctypes
 import ipaddress
 import os
 import socket
-import struct
-import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -48,32 +45,6 @@ def own_home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Monke
     runtime = home / "xdg-runtime"
     runtime.mkdir(mode=0o700)
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(runtime))
-
-
-@pytest.fixture
-def unprivileged() -> Iterator[None]:
-    """Permissions count for root, too: this thread, and those that it starts, can't override them.
-
-    For tests of unreadable and unwritable files, which would otherwise be skipped where CI is root.
-    """
-    if os.geteuid() != 0:
-        yield
-        return
-    if not sys.platform.startswith("linux"):
-        pytest.skip("root may read and write everything here")
-    # capget(2): a header of version and thread, then effective, permitted and inheritable, twice.
-    header = struct.pack("Ii", 0x20080522, 0)
-    before = ctypes.create_string_buffer(24)
-    libc = ctypes.CDLL(None, use_errno=True)
-    if libc.capget(header, before) != 0:
-        raise OSError(ctypes.get_errno(), "capget")
-    low, *others = struct.unpack("6I", before.raw)
-    overriding = 1 << 1 | 1 << 2  # CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH
-    if libc.capset(header, struct.pack("6I", low & ~overriding, *others)) != 0:
-        raise OSError(ctypes.get_errno(), "capset")
-    yield
-    if libc.capset(header, before) != 0:
-        raise OSError(ctypes.get_errno(), "capset")
 
 
 @pytest.fixture(autouse=True, scope="session")

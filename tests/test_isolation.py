@@ -19,16 +19,3 @@ def test_no_test_leaves_this_machine() -> None:
     said = r"tried to reach 192\.0\.2\.1:443"
     with socket.socket() as outward, pytest.raises(pytest.fail.Exception, match=said):
         outward.connect(("192.0.2.1", 443))
-
-
-@pytest.mark.usefixtures("unprivileged")
-def test_permissions_count_where_a_test_asks_for_it(tmp_path: Path) -> None:
-    secret = tmp_path / "secret"
-    secret.write_text("x")
-    secret.chmod(0)
-    with pytest.raises(PermissionError):
-        secret.read_text()
-    tmp_path.chmod(0o500)
-    with pytest.raises(PermissionError):
-        (tmp_path / "new").touch()
-    tmp_path.chmod(0o700)
