@@ -189,18 +189,28 @@ class Root(AbstractContextManager["Root"]):
     @contextmanager
     def _parent(self, path: str, *, make: bool = False) -> Iterator[tuple[int, str]]:
         *folders, name = path.split("/")
-        fd = os.dup(self.fd)
+        fd = self.fd
         try:
             for folder in filter(None, folders):
-                if make:
-                    with suppress(FileExistsError):
-                        os.mkdir(folder, 0o755, dir_fd=fd)
-                inner = os.open(folder, _FOLDER, dir_fd=fd)
-                os.close(fd)
+                inner = _open_folder(folder, fd, make=make)
+                if fd != self.fd:
+                    os.close(fd)
                 fd = inner
             yield fd, name
         finally:
-            os.close(fd)
+            if fd != self.fd:
+                os.close(fd)
+
+
+def _open_folder(name: str, parent: int, *, make: bool) -> int:
+    try:
+        return os.open(name, _FOLDER, dir_fd=parent)
+    except FileNotFoundError:
+        if not make:
+            raise
+    with suppress(FileExistsError):  # another thread was faster
+        os.mkdir(name, 0o755, dir_fd=parent)
+    return os.open(name, _FOLDER, dir_fd=parent)
 
 
 def write_all(file: BinaryIO, content: bytes) -> None:
