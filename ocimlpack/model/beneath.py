@@ -23,6 +23,9 @@ _FOLDER: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 # Without O_NONBLOCK, opening a named pipe waits until somebody writes to it.
 _READ: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _CREATE: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+UNFINISHED: Final = ".new"
+"""How a name ends that `replace` writes to first."""
+
 _NOT_THERE: Final = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP})
 
 
@@ -115,7 +118,7 @@ class Root(AbstractContextManager["Root"]):
 
     def replace(self, path: str, content: bytes) -> None:
         """Let a small file have this content, in one step that survives a power failure."""
-        temporary = f"{path}.{os.getpid()}.new"
+        temporary = f"{path}.{os.getpid()}{UNFINISHED}"
         with suppress(FileNotFoundError):
             self.remove(temporary)
         try:
@@ -189,16 +192,16 @@ class Root(AbstractContextManager["Root"]):
     @contextmanager
     def _parent(self, path: str, *, make: bool = False) -> Iterator[tuple[int, str]]:
         *folders, name = path.split("/")
-        fd = self.fd
+        own = fd = self.fd
         try:
             for folder in filter(None, folders):
                 inner = _open_folder(folder, fd, make=make)
-                if fd != self.fd:
+                if fd != own:
                     os.close(fd)
                 fd = inner
             yield fd, name
         finally:
-            if fd != self.fd:
+            if fd != own:
                 os.close(fd)
 
 

@@ -16,7 +16,7 @@ from ocimlpack.model.names import OWN_FOLDER
 
 
 class Situation(Enum):
-    """What is at the destination: nothing, an empty folder, an earlier pull, something else."""
+    """What is at the destination: nothing, an empty folder, a pull or its beginning, or else."""
 
     ABSENT = auto()
     EMPTY = auto()
@@ -115,12 +115,11 @@ def _inside(path: Path, *, force: bool) -> Situation:
                 return Situation.FOREIGN
             error.hint = error.hint or "let --force replace the folder"
             raise
-        if any(found):
-            return Situation.OURS
         own = root.look(OWN_FOLDER)
-        if own and not stat.S_ISDIR(own.st_mode):
-            return Situation.FOREIGN
-    return Situation.FOREIGN if set(names) - {OWN_FOLDER} else Situation.EMPTY
+    begun = own is not None and stat.S_ISDIR(own.st_mode) and names == [OWN_FOLDER]
+    if any(found) or begun:
+        return Situation.OURS
+    return Situation.FOREIGN if names else Situation.EMPTY
 
 
 def _refuse_precious(path: Path) -> None:

@@ -76,12 +76,11 @@ class Intake:
         if staging is None:
             return None
         if member.encoding != "raw":
-            noted = staging.noted(member.desc.digest)
+            noted = staging.noted(member.desc.digest) if staging.inherited else None
             return noted if noted and all(_right(staging.root, e) for e in noted.files) else None
         entry = entry_of(member)
-        if _right(staging.root, entry) or self._copied(entry, staging, others):
-            return Unpacked((entry,), ())
-        return None
+        left = staging.inherited and _right(staging.root, entry)
+        return Unpacked((entry,), ()) if left or self._copied(entry, staging, others) else None
 
     def take(self, member: Member, blob: Blob) -> Unpacked:
         """Get a member from its blob.
@@ -122,40 +121,39 @@ class Intake:
         return False
 
     def _unpack(self, member: Member, stream: BinaryIO, staging: Staging) -> Unpacked:
-        files: list[tuple[str, Entry]] = []
+        """Write all files first, without their names, and place them when all was verified."""
+        found: dict[str, Entry] = {}
         folders: list[str] = []
         whole = True
-        with staging.scratch() as scratch:
+        try:
             for item, content in archive.read(stream, member.desc, member.encoding):
-                if member.confined and not f"{item.path}/".startswith(f"{member.path}/"):
-                    raise InvalidContentError(
-                        f"archive {member.desc.digest}: {item.path!r:.150} is not in the folder "
-                        f"{member.path!r} that it is of",
-                        digest=str(member.desc.digest),
-                    )
-                path = f"{item.path}/" if item.is_folder else item.path
-                if not member.single and not self._selected(path):
+                _check_confined(member, item)
+                if not self._is_wanted(member, item):
                     whole = False
                 elif item.is_folder:
                     folders.append(item.path)
                 else:
                     staging.require(item.size, item.path)
-                    # Numbered, so that no name from the archive is used before it was verified.
-                    name = f"{scratch}/{len(files)}"
                     hashed = _Hashed(content)
-                    staging.write(name, hashed, executable=item.executable, name=item.path)
+                    nameless = staging.write(hashed, executable=item.executable, name=item.path)
                     mode = 0o755 if item.executable else 0o644
-                    files.append((name, Entry(item.path, item.size, hashed.digest, mode)))
-            if clash := collisions(entry.path for _, entry in files):
+                    found[nameless] = Entry(item.path, item.size, hashed.digest, mode)
+            if clash := collisions(entry.path for entry in found.values()):
                 raise clashing(*clash[0])
-            for name, entry in files:
-                staging.place(name, entry.path)
+            for nameless, entry in found.items():
+                staging.place(nameless, entry.path)
+        except BaseException:
+            staging.discard(found)
+            raise
         layer = member.desc.digest
-        entries = tuple(replace(e, layer=layer) if whole else e for _, e in files)
-        unpacked = Unpacked(entries, _empty(folders, [entry.path for entry in entries]))
+        files = tuple(replace(each, layer=layer) if whole else each for each in found.values())
+        unpacked = Unpacked(files, _empty(folders, [entry.path for entry in files]))
         if whole:
             staging.note(layer, unpacked)
         return unpacked
+
+    def _is_wanted(self, member: Member, item: archive.Item) -> bool:
+        return member.single or self._selected(f"{item.path}/" if item.is_folder else item.path)
 
 
 class _Hashed:
@@ -176,9 +174,17 @@ class _Hashed:
 
 
 def _write(entry: Entry, pieces: Iterator[bytes], staging: Staging) -> None:
-    with staging.scratch() as scratch:
-        staging.write(scratch, pieces, executable=entry.mode == 0o755, name=entry.path)
-        staging.place(scratch, entry.path)
+    nameless = staging.write(pieces, executable=entry.mode == 0o755, name=entry.path)
+    staging.place(nameless, entry.path)
+
+
+def _check_confined(member: Member, item: archive.Item) -> None:
+    if member.confined and not f"{item.path}/".startswith(f"{member.path}/"):
+        raise InvalidContentError(
+            f"archive {member.desc.digest}: {item.path!r:.150} is not in the folder "
+            f"{member.path!r} that it is of",
+            digest=str(member.desc.digest),
+        )
 
 
 def _right(root: Root, entry: Entry) -> bool:

@@ -8,10 +8,11 @@ complete there (and are hashed before they are trusted), all others are thrown a
 from __future__ import annotations
 
 import fcntl
+import itertools
 import os
 import secrets
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Final
@@ -50,12 +51,16 @@ class Staging:
         name: what it is called.
         root: it, open.
         parent: the folder that it is in, open.
+        inherited: whether an earlier run may have left files in it.
     """
 
-    def __init__(self, name: str, root: Root, parent: Root) -> None:
+    def __init__(self, name: str, root: Root, parent: Root, *, inherited: bool) -> None:
         self.name = name
         self.root = root
-        self.parent = parent
+        self.parent = parent.folder("")
+        self.inherited = inherited
+        self._scratch = root.folder(_SCRATCH, make=True)
+        self._numbers = itertools.count()
 
     @classmethod
     def claim(cls, parent: Root, name: str) -> Staging:
@@ -75,35 +80,37 @@ class Staging:
                     root = _lock(parent, left, made=False)
                     if root:
                         root.remove_all(_SCRATCH)
-                        return cls(left, root, parent.folder(""))
+                        return cls(left, root, parent, inherited=True)
             path = name
             while True:
                 with suppress(FileExistsError):
                     os.mkdir(path, 0o755, dir_fd=parent.fd)
                     root = _lock(parent, path, made=True)
                     if root:
-                        return cls(path, root, parent.folder(""))
+                        return cls(path, root, parent, inherited=False)
                 path = f"{name}-{secrets.token_hex(4)}"
 
     def close(self) -> None:
         """Leave it: only complete files stay, and if there are none, nothing does."""
-        with self.parent, self.root, suppress(OSError):  # what stays, the next run removes
+        # What can't be removed now is hidden, and the next run removes it.
+        with self.parent, self.root, self._scratch, suppress(OSError):
             self.root.remove_all(_SCRATCH)
             if all(is_folder for _, is_folder in self.root.walk()):
                 self.parent.remove_all(self.name)
 
     def remove(self) -> None:
         """Remove it with all that is in it."""
-        with self.parent, self.root, suppress(OSError):  # what stays is hidden and in nobody's way
+        # What can't be removed is hidden and in nobody's way.
+        with self.parent, self.root, self._scratch, suppress(OSError):
             self.parent.remove_all(self.name)
 
     def release(self) -> None:
         """Let go of it after it was renamed."""
-        with self.parent, self.root:
+        with self.parent, self.root, self._scratch:
             pass
 
     def settle(self, files: Iterable[str], folders: Iterable[str]) -> None:
-        """Leave nothing in it but these files and folders, and let that survive a power failure."""
+        """Leave nothing in it but these files and folders, their names safe on disk."""
         wanted = set(files)
         with writing(self.name):
             for path, is_folder in list(self.root.walk()):
@@ -133,57 +140,66 @@ class Staging:
                 hint="free space and run it again: what is complete is kept",
             )
 
-    @contextmanager
-    def scratch(self) -> Iterator[str]:
-        """A path for a file, or for a folder of files, that is gone afterwards."""
-        path = f"{_SCRATCH}/{secrets.token_hex(8)}"
-        try:
-            yield path
-        finally:
-            with suppress(OSError):  # as in close()
-                self.root.remove_all(path)
-
-    def write(self, scratch: str, pieces: Iterable[bytes], *, executable: bool, name: str) -> None:
-        """Write a file and wait until it is on disk.
+    def write(self, pieces: Iterable[bytes], *, executable: bool, name: str) -> str:
+        """Write a file that has no name yet and wait until it is on disk.
 
         Args:
-            scratch: a path that `scratch` gave, or one below it.
             pieces: its content. What getting it raises is passed on.
             executable: whether it may be run.
             name: what an error calls it.
+
+        Returns:
+            What `place` or `discard` have to be given.
 
         Raises:
             UnavailableError: the disk is full.
             InputError: the system refuses it.
         """
+        nameless = str(next(self._numbers))
         with writing(name):
-            file = self.root.create(scratch, executable=executable)
-        with file:
-            written = begun = 0
-            for piece in pieces:
-                with writing(name):
-                    write_all(file, piece)
-                written += len(piece)
-                if written - begun >= _WINDOW:
-                    _begin_writeback(file, begun, written - begun)
-                    begun = written
-            with writing(name):
-                os.fsync(file.fileno())
+            file = self._scratch.create(nameless, executable=executable)
+        try:
+            with file:
+                self._fill(file, pieces, name)
+        except BaseException:
+            self.discard((nameless,))
+            raise
+        return nameless
 
-    def place(self, scratch: str, path: str) -> None:
+    def place(self, nameless: str, path: str) -> None:
         """Give a file that is complete and right its name.
 
         Raises:
             InvalidContentError: another file of the artifact is in the way.
         """
         try:
-            self.root.move(scratch, self.root, path)
-        except (NotADirectoryError, IsADirectoryError, FileExistsError) as error:
-            raise InvalidContentError(
-                f"the artifact's {path!r} and another of its files can't be side by side"
-            ) from error
+            self._scratch.move(nameless, self.root, path)
         except OSError as error:
+            self.discard((nameless,))
+            if isinstance(error, NotADirectoryError | IsADirectoryError | FileExistsError):
+                raise InvalidContentError(
+                    f"the artifact's {path!r} and another of its files can't be side by side"
+                ) from error
             raise refused(error, Path(path)) from error
+
+    def discard(self, nameless: Iterable[str]) -> None:
+        """Remove files that were written and not placed."""
+        for each in nameless:
+            with suppress(OSError):  # what stays, `close` removes, or the next run
+                self._scratch.remove(each)
+
+    @staticmethod
+    def _fill(file: BinaryIO, pieces: Iterable[bytes], name: str) -> None:
+        written = begun = 0
+        for piece in pieces:
+            with writing(name):
+                write_all(file, piece)
+            written += len(piece)
+            if written - begun >= _WINDOW:
+                _begin_writeback(file, begun, written - begun)
+                begun = written
+        with writing(name):
+            os.fsync(file.fileno())
 
     def read(self, path: str) -> Iterator[bytes]:
         """A file's content; it must be there."""

@@ -11,7 +11,7 @@ import fcntl
 import os
 import stat
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -19,7 +19,7 @@ from typing import Final
 
 from ocimlpack.errors import ConflictError, InvalidContentError
 from ocimlpack.model import receipt
-from ocimlpack.model.beneath import Root, reading, writing
+from ocimlpack.model.beneath import UNFINISHED, Root, reading, writing
 from ocimlpack.model.names import OWN_FOLDER
 from ocimlpack.model.receipt import Entry, Receipt
 from ocimlpack.model.staging import PARTIAL, Staging
@@ -101,10 +101,8 @@ class Standing:
         """
         with writing(self.path):
             own = self.root.folder(OWN_FOLDER, make=True)
-        with ExitStack() as stack:
-            stack.enter_context(own)
+        with own:
             self.staging = Staging.claim(own, f"{PARTIAL}{name}")
-            stack.pop_all()
 
     def right(self, path: str, digest: Digest) -> bool:
         """Whether the file at the path was found to be the right one."""
@@ -192,8 +190,13 @@ class Standing:
                     self.root.sync(folder)
             if new != self.receipt:
                 self.root.replace(receipt.PATH, new.encode())
-            if self.root.look(receipt.INCOMING) is not None:
-                self.root.remove(receipt.INCOMING)
+            self._remove_notes()
+
+    def _remove_notes(self) -> None:
+        """Remove what was coming and now is there; also notes that a killed run did not finish."""
+        for path, is_folder in list(self.root.walk(OWN_FOLDER)):
+            if path == receipt.INCOMING or (not is_folder and path.endswith(UNFINISHED)):
+                self.root.remove(path)
 
     def _read(self, path: str) -> Receipt | None:
         try:

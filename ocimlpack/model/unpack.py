@@ -146,9 +146,11 @@ class Folder:
             InputError: the system refuses to write.
         """
         for member in self._layers.get(desc.digest, ()):
-            if not self._have(member):
-                self._done[member] = self._intake.take(member, blob)
-                self._taken.add(member.desc.digest)
+            # The first is taken from the blob, and others of the same content from the first.
+            if member in self._done or (desc.digest in self._taken and self._have(member)):
+                continue
+            self._done[member] = self._intake.take(member, blob)
+            self._taken.add(desc.digest)
 
     def commit(self) -> Path:
         """Make all of it visible, and write the receipt.

@@ -77,6 +77,10 @@ def copy(source: Artifact, folder: Folder, blobs: Mapping[Digest, Blob] | None =
     return moved
 
 
+def folder_at(destination: Path, source: Artifact, *, force: bool = False) -> Folder:
+    return Folder(destination, source.manifest, reference=REFERENCE, force=force)
+
+
 @dataclass(frozen=True)
 class Done:
     path: Path
