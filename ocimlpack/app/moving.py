@@ -14,6 +14,7 @@ from ocimlpack.errors import InputError, InvalidContentError, NotFoundError, Uns
 from ocimlpack.model import pack as packing
 from ocimlpack.model import receipt
 from ocimlpack.model.artifact import Member, members
+from ocimlpack.model.digests import DigestCache
 from ocimlpack.model.names import selector
 from ocimlpack.model.pack import Packed
 from ocimlpack.model.unpack import Folder
@@ -288,6 +289,7 @@ def pack_folder(folder: Path, options: Moving) -> Packed:
         ),
         jobs=places.jobs(options),
         report=report,
+        cache=None if options.get("rehash", False) else DigestCache(home.digests()),
     )
     for warning in packed.warnings:
         report(Warned(warning))

@@ -45,6 +45,7 @@ class Packing(TypedDict, total=False):
         config: `FILE:MEDIATYPE`, the config blob of a custom artifact.
         created: an RFC 3339 time to record; default is SOURCE_DATE_EPOCH, and without that no time.
         dereference: pack what a link points to, also outside the folder.
+        rehash: read every file, also those that are unchanged since they were packed before.
     """
 
     file: StrPath | None
@@ -58,6 +59,7 @@ class Packing(TypedDict, total=False):
     config: str | None
     created: str | None
     dereference: bool
+    rehash: bool
 
 
 class Moving(Packing, Connection, total=False):

@@ -212,6 +212,13 @@ def packing_options(function: F) -> F:
             help="Pack what links point to, also outside the folder.",
         ),
         option(
+            "--rehash",
+            is_flag=True,
+            default=None,
+            section=section,
+            help="Read all files, also those that are unchanged since they were packed before.",
+        ),
+        option(
             "--created",
             metavar="TIME",
             section=section,

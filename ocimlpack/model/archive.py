@@ -93,6 +93,7 @@ def read(
         raise InvalidContentError(
             f"archive {desc.digest}: {error.message}", digest=str(desc.digest)
         ) from error
+    # Whether a decompressor reads on after its end is its own affair; the digest is over all.
     _drain(verified)
 
 

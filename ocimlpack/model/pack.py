@@ -6,18 +6,19 @@ The same paths and bytes give the same digest on every machine; docs/format.md h
 
 from __future__ import annotations
 
-import hashlib
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from ocimlpack.errors import ConflictError, InputError, NotFoundError
+from ocimlpack.errors import InputError, NotFoundError
 from ocimlpack.model import metadata, times
 from ocimlpack.model.config import Fields, Value, check, encode_config
 from ocimlpack.model.detect import Item, detect
+from ocimlpack.model.digests import DigestCache
 from ocimlpack.model.formats import HEAD, Role, classify, mode, weight_rank
+from ocimlpack.model.hashing import hash_blobs
 from ocimlpack.model.names import selector
 from ocimlpack.model.options import (
     DEFAULTS,
@@ -28,15 +29,15 @@ from ocimlpack.model.options import (
     metadata_path,
     read_metadata,
 )
+from ocimlpack.model.source import SourceBlob
 from ocimlpack.model.tree import Entry, walk
-from ocimlpack.progress import Began, Ended, Moved, Planned, Reporter, ignore
+from ocimlpack.progress import Reporter, ignore
 from ocimlpack.spec import mediatypes
 from ocimlpack.spec.descriptor import Descriptor
 from ocimlpack.spec.digest import Digest
 from ocimlpack.spec.gojson import encode
 from ocimlpack.spec.manifest import Manifest, build
-from ocimlpack.stores.base import CHUNK, Blob, BytesBlob
-from ocimlpack.transfer import pool
+from ocimlpack.stores.base import Blob, BytesBlob
 
 __all__ = ["Options", "Packed", "Plan", "PlannedFile", "pack", "plan", "seal"]
 
@@ -63,7 +64,7 @@ class PlannedFile:
     size: int
     mode: int
     source: Path
-    blob: Blob
+    blob: SourceBlob
 
     def layer(self, digest: Digest) -> Descriptor:
         """The layer that this file is, once its digest is known."""
@@ -240,6 +241,7 @@ def pack(
     *,
     jobs: int = 4,
     report: Reporter = ignore,
+    cache: DigestCache | None = None,
 ) -> Packed:
     """Make an artifact of a folder: plan it, hash its files, seal it.
 
@@ -248,6 +250,7 @@ def pack(
         options: how.
         jobs: how many files are hashed at a time.
         report: gets the progress events.
+        cache: knows the digests of files that are unchanged since; they are not read.
 
     Raises:
         InputError: the folder, an option or the metadata file can't be used as it is.
@@ -256,34 +259,8 @@ def pack(
         InvalidContentError: so many files that the manifest is too large for registries.
     """
     planned = plan(folder, options)
-    report(Planned("hashing", len(planned.files), planned.size))
-    # The largest first: begun last, one of them would be hashed alone while the other jobs idle.
-    files = sorted(planned.files, key=lambda file: -file.size)
-    digests = pool.run([_hashing(file, report) for file in files], jobs)
-    return seal(planned, {file.path: each for file, each in zip(files, digests, strict=True)})
-
-
-def _hashing(file: PlannedFile, report: Reporter) -> Callable[[pool.Stop], Digest]:
-    def task(stop: pool.Stop) -> Digest:
-        report(Began(file.path, file.size))
-        hasher, done = hashlib.sha256(), 0
-        with file.blob.open() as stream:
-            # One that somebody keeps appending to must not be followed for ever.
-            while done <= file.size and (chunk := stream.read(CHUNK)):
-                stop.check()
-                hasher.update(chunk)
-                done += len(chunk)
-                report(Moved(file.path, done))
-        if done != file.size:
-            # Its size was the same before and after: content that is made up when it is read.
-            raise ConflictError(
-                f"{file.source} has {file.size:,} bytes by its size, but other ones were read",
-                side="source",
-            )
-        report(Ended(file.path, file.size, "hashed"))
-        return Digest("sha256", hasher.hexdigest())
-
-    return task
+    blobs = {file.path: file.blob for file in planned.files}
+    return seal(planned, hash_blobs(blobs, jobs=jobs, report=report, cache=cache))
 
 
 def _classify(

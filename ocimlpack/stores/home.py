@@ -24,6 +24,15 @@ def store() -> Path:
     return data() / "store"
 
 
+def digests() -> Path:
+    """The file that remembers digests of files that were packed; it may be removed at any time."""
+    if os.environ.get("OCIMLPACK_HOME"):
+        return data() / "cache" / "digests.sqlite"
+    base = os.environ.get("XDG_CACHE_HOME", "")
+    root = Path(base) if os.path.isabs(base) else Path.home() / ".cache"
+    return root / "ocimlpack" / "digests.sqlite"
+
+
 def models() -> Path:
     """Folders of pulled models that `resolve` hands out, one a digest."""
     return data() / "models"

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 from pathlib import Path
@@ -97,6 +98,23 @@ class TestLeftovers:
         pull(source, tmp_path / "out")
         assert tree(tmp_path / "out") == CONTENT
         assert os.listdir(tmp_path / "elsewhere") == []
+
+    def test_that_their_owner_puts_in_place_this_moment_are_not_taken_over(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        source = files(CONTENT)
+        left = self.left(tmp_path, source)
+        real = fcntl.flock
+
+        def late(fd: int, operation: int) -> None:
+            if left.exists() and not (tmp_path / "theirs").exists():
+                left.rename(tmp_path / "theirs")
+            real(fd, operation)
+
+        monkeypatch.setattr(fcntl, "flock", late)
+        pull(source, tmp_path / "out")
+        assert tree(tmp_path / "out") == CONTENT
+        assert os.listdir(tmp_path / "theirs") == []
 
     def test_are_found_and_removed_when_asked_for(self, tmp_path: Path) -> None:
         source = files(CONTENT)
