@@ -19,8 +19,9 @@ from ocimlpack._version import __version__
 if TYPE_CHECKING:
     from ocimlpack.app.accounts import login, logout
     from ocimlpack.app.looking import inspect, verify
-    from ocimlpack.app.moving import copy, pack, pull, push, read_file, resolve
+    from ocimlpack.app.moving import copy, pack, push
     from ocimlpack.app.naming import ls, prune, repos, rm, tag, tags
+    from ocimlpack.app.pulling import pull, read_file, resolve
     from ocimlpack.app.results import (
         Content,
         Inspected,
@@ -54,7 +55,8 @@ if TYPE_CHECKING:
 _HOMES = {
     "ocimlpack.app.accounts": ("login", "logout"),
     "ocimlpack.app.looking": ("inspect", "verify"),
-    "ocimlpack.app.moving": ("copy", "pack", "pull", "push", "read_file", "resolve"),
+    "ocimlpack.app.moving": ("copy", "pack", "push"),
+    "ocimlpack.app.pulling": ("pull", "read_file", "resolve"),
     "ocimlpack.app.naming": ("ls", "prune", "repos", "rm", "tag", "tags"),
     "ocimlpack.app.results": (
         "Content",

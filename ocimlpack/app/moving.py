@@ -1,33 +1,26 @@
-"""Models on the move: pack, push, pull, copy. Each is one call of `transfer.copy`."""
+"""Models on their way to a store: pack, push, copy. Each is one call of `transfer.copy`."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import BinaryIO, Unpack
+from typing import Unpack
 
 from ocimlpack.app import places
 from ocimlpack.app.options import Connection, Moving, Packing, StrPath
-from ocimlpack.app.results import Content, Pulled, Transferred
-from ocimlpack.errors import InputError, InvalidContentError, NotFoundError, UnsupportedError
+from ocimlpack.app.results import Content, Transferred
+from ocimlpack.errors import InputError, NotFoundError, UnsupportedError
 from ocimlpack.model import pack as packing
-from ocimlpack.model import receipt
-from ocimlpack.model.artifact import Member, members
 from ocimlpack.model.digests import DigestCache
-from ocimlpack.model.names import selector
 from ocimlpack.model.pack import Packed
-from ocimlpack.model.unpack import Folder
-from ocimlpack.progress import Began, Ended, Moved, Planned, Warned, ignore
+from ocimlpack.progress import Warned, ignore
 from ocimlpack.spec.descriptor import Descriptor
-from ocimlpack.spec.manifest import Index, Manifest
 from ocimlpack.spec.mediatypes import is_manifest
 from ocimlpack.spec.reference import Kind, Reference
 from ocimlpack.stores import home
 from ocimlpack.stores import open as stores
 from ocimlpack.stores.base import ReadableStore, ReferrerLister, Store, capability
-from ocimlpack.stores.graph import read_manifest
-from ocimlpack.stores.verify import chunks
 from ocimlpack.transfer import copy as transfer
 from ocimlpack.transfer import pool
 
@@ -118,141 +111,6 @@ def copy(
         names = (origin.tag,)
     with places.found(origin, options) as (store, root):
         return _send(store, root, ref, names, dry_run, options, "copying", referrers)
-
-
-def pull(
-    reference: str,
-    output: StrPath | None = None,
-    *,
-    include: Sequence[str] = (),
-    exclude: Sequence[str] = (),
-    force: bool = False,
-    **options: Unpack[Connection],
-) -> Pulled:
-    """Bring a model's files into a folder, each verified before it gets its name there.
-
-    Args:
-        reference: the model's location.
-        output: the folder; default is the last part of the repository's name, here.
-        include: glob patterns; only files that match one are brought.
-        exclude: glob patterns; files that match one are left out.
-        force: replace a folder that holds something else, once all is verified.
-        **options: see `Connection`.
-
-    Raises:
-        ConflictError: the folder holds something that is not from a pull.
-        InvalidContentError: the artifact names files in a way that is not safe.
-    """
-    ref = stores.locate(reference)
-    report = options.get("report", ignore)
-    with places.found(ref, options) as (store, root):
-        manifest = _artifact(store, root)
-        pinned = places.pinned(ref, root)
-        destination = Path(output) if output is not None else Path(_default_folder(ref))
-        with Folder(
-            destination,
-            manifest,
-            reference=pinned,
-            include=include,
-            exclude=exclude,
-            force=force,
-            jobs=places.jobs(options),
-            report=report,
-        ) as folder:
-            done = transfer.copy(
-                store,
-                manifest.descriptor,
-                folder,
-                jobs=places.jobs(options),
-                report=report,
-                wanted=folder.wants,
-                action="pulling",
-            )
-            path = folder.commit()
-    return Pulled(
-        path=str(path),
-        reference=pinned,
-        digest=str(root.digest),
-        files=len(folder.files),
-        size=sum(size for _, size in folder.files),
-        moved=done.moved,
-        kept=folder.kept,
-    )
-
-
-def read_file(
-    reference: str,
-    stream: BinaryIO,
-    *,
-    include: Sequence[str] = (),
-    exclude: Sequence[str] = (),
-    **options: Unpack[Connection],
-) -> Pulled:
-    """Write one file of a model to a stream.
-
-    The last bytes are only written when all of them are known to be right: a reader that was given
-    wrong ones sees the stream end early.
-
-    Args:
-        reference: the model's location.
-        stream: where the bytes go.
-        include: glob patterns; with `exclude` they have to leave one file.
-        exclude: glob patterns.
-        **options: see `Connection`.
-
-    Raises:
-        InputError: several files, or none, are selected.
-    """
-    ref = stores.locate(reference)
-    report = options.get("report", ignore)
-    with places.found(ref, options) as (store, root):
-        member = _only(members(_artifact(store, root)), include, exclude)
-        report(Planned("pulling", 1, member.desc.size))
-        report(Began(member.path, member.desc.size))
-        done = 0
-        with store.fetch(member.desc).open() as source:
-            held = b""
-            for chunk in chunks(source, member.desc):
-                stream.write(held)
-                held = chunk
-                done += len(chunk)
-                report(Moved(member.path, done))
-            stream.write(held)
-        stream.flush()
-        report(Ended(member.path, member.desc.size, "moved"))
-    return Pulled(
-        path=member.path,
-        reference=places.pinned(ref, root),
-        digest=str(root.digest),
-        files=1,
-        size=member.desc.size,
-        moved=member.desc.size,
-        kept=0,
-    )
-
-
-def resolve(reference: str, *, cache: StrPath | None = None, **options: Unpack[Connection]) -> Path:
-    """The folder of a model's files, brought here if it isn't yet: for programs that load models.
-
-    The folder is named after the digest and shared by all that ask for it: read it, don't change
-    it. A reference with a digest that is here already needs no connection.
-
-    Args:
-        reference: the model's location.
-        cache: where such folders are kept; default is in the user's data folder.
-        **options: see `Connection`.
-    """
-    ref = stores.locate(reference)
-    root = Path(cache) if cache is not None else home.models()
-    digest = ref.digest
-    if digest is None:
-        with places.found(ref, options) as (_, desc):
-            digest = desc.digest
-    path = root / digest.algorithm / digest.hex
-    if receipt.pulled(path) == digest:
-        return path
-    pull(str(ref.at(digest)), path, **options)
-    return path
 
 
 def _send_folder(
@@ -397,41 +255,3 @@ def _rehearse(
 
 def _asking(store: ReadableStore, desc: Descriptor) -> pool.Task[bool]:
     return lambda _: store.exists(desc)
-
-
-def _artifact(store: ReadableStore, root: Descriptor) -> Manifest:
-    """The manifest to pull: an index that lists one is as good as that one."""
-    node = read_manifest(store, root)
-    if isinstance(node, Manifest):
-        return node
-    listed = [each for each in node.manifests if is_manifest(each.media_type)]
-    if len(listed) != 1:
-        raise InputError(
-            f"{root.digest} is an index of {len(listed)} artifacts",
-            hint="pull one of them by its digest: "
-            + ", ".join(str(each.digest) for each in listed[:4]),
-            digest=str(root.digest),
-        )
-    inner = read_manifest(store, listed[0])
-    if isinstance(inner, Index):
-        raise InvalidContentError(f"{root.digest} is an index of indexes", digest=str(root.digest))
-    return inner
-
-
-def _only(found: Sequence[Member], include: Sequence[str], exclude: Sequence[str]) -> Member:
-    selected = selector(include, exclude)
-    chosen = [member for member in found if selected(member.path)]
-    if len(chosen) != 1:
-        names = ", ".join(member.path for member in (chosen or found)[:8])
-        raise InputError(
-            f"one file goes to a stream; {len(chosen)} are selected",
-            hint=f"choose one with --include: {names}{', …' if len(chosen or found) > 8 else ''}",
-        )
-    if chosen[0].encoding != "raw":
-        raise UnsupportedError(f"{chosen[0].path} is stored as an archive; pull it into a folder")
-    return chosen[0]
-
-
-def _default_folder(ref: Reference) -> str:
-    name = Path(ref.repository).name
-    return name.removesuffix(".tar") if ref.kind is Kind.ARCHIVE else name

@@ -149,12 +149,12 @@ def pull(
     if to_stdout and (output.json or force):
         wrong = "--json" if output.json else "--force"
         raise click.UsageError(f"{wrong} does not go with -o -: standard output carries the file")
-    from ocimlpack.app import moving
+    from ocimlpack.app import pulling
 
     if to_stdout:
         with reporting(output) as report:
             stream = output.stream()
-            pulled = moving.read_file(
+            pulled = pulling.read_file(
                 reference,
                 stream,
                 include=include,
@@ -165,7 +165,7 @@ def pull(
             stream.flush()
     else:
         with reporting(output) as report:
-            pulled = moving.pull(
+            pulled = pulling.pull(
                 reference,
                 directory,
                 include=include,

@@ -54,7 +54,8 @@ class App:
 
 
 FUNCTIONS = {
-    "moving": ("pack", "push", "pull", "read_file", "copy"),
+    "moving": ("pack", "push", "copy"),
+    "pulling": ("pull", "read_file"),
     "naming": ("tag", "tags", "ls", "repos", "rm", "prune"),
     "looking": ("inspect", "verify"),
     "accounts": ("login", "logout"),
