@@ -22,6 +22,7 @@ from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from functools import partial
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -260,7 +261,12 @@ def _run_container(client: docker.DockerClient) -> Iterator[Registry]:
         container.remove(force=True, v=True)
         if is_ours:
             # Nobody should later find our image under the name of the published one.
-            client.images.remove(IMAGE)
+            try:
+                client.images.remove(IMAGE)
+            except APIError as error:
+                if error.status_code != HTTPStatus.CONFLICT:
+                    raise
+                # Another run of the tests is using it now, and keeps it.
 
 
 def _provide_image(client: docker.DockerClient) -> bool:
