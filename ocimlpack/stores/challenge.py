@@ -192,6 +192,8 @@ class _Server(NamedTuple):
     @property
     def is_loopback(self) -> bool:
         address = _address(self.host)
+        if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is not None:
+            return False  # Python 3.13 says otherwise; an address in disguise is no reason to trust
         if address is not None:
             return address.is_loopback
         return self.host == "localhost" or self.host.endswith(".localhost")
