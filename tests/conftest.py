@@ -10,6 +10,8 @@ from typing import Any
 
 import pytest
 
+pytest_plugins = ["tests.scripted.fixtures"]
+
 # What a developer's or a CI machine's environment could change about a result. Certificates are
 # here because every test's traffic is loopback: whoever needs a CA says so.
 FOREIGN_PREFIXES = ("OCIMLPACK_", "OCI_", "XDG_", "DOCKER_", "REGISTRY_")

@@ -22,6 +22,13 @@ RAW = mediatypes.model_layer("weight")
 TAR = mediatypes.model_layer("weight", "tar")
 REFERENCE = "registry.example/model:1.0"
 
+CONTENT = {"config.json": b"{}", "model.safetensors": b"weights" * 1000, "sub/README.md": b"words"}
+SIZE = sum(map(len, CONTENT.values()))
+
+
+def metadata(mode: int) -> dict[str, str]:
+    return {mediatypes.FILE_METADATA: json.dumps({"mode": mode, "typeflag": 0})}
+
 
 @dataclass(frozen=True)
 class Layer:

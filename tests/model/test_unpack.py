@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import json
 import os
 import stat
 from collections.abc import Iterator
@@ -22,6 +21,8 @@ from ocimlpack.spec import mediatypes
 from ocimlpack.spec.digest import Digest
 from ocimlpack.stores.base import BytesBlob
 from tests.model.artifacts import (
+    CONTENT,
+    SIZE,
     TAR,
     Layer,
     artifact,
@@ -30,17 +31,11 @@ from tests.model.artifacts import (
     files,
     folder_at,
     member,
+    metadata,
     pull,
     tar,
     tree,
 )
-
-CONTENT = {"config.json": b"{}", "model.safetensors": b"weights" * 1000, "sub/README.md": b"words"}
-SIZE = sum(map(len, CONTENT.values()))
-
-
-def metadata(mode: int) -> dict[str, str]:
-    return {mediatypes.FILE_METADATA: json.dumps({"mode": mode, "typeflag": 0})}
 
 
 class BrokenBlob:

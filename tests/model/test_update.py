@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import fcntl
-import json
 import os
 from pathlib import Path
 from typing import Any
@@ -15,10 +14,11 @@ from ocimlpack.errors import (
     InvalidContentError,
 )
 from ocimlpack.model import beneath, receipt, unpack
-from ocimlpack.spec import mediatypes
 from ocimlpack.spec.digest import Digest
 from ocimlpack.stores.base import BytesBlob
 from tests.model.artifacts import (
+    CONTENT,
+    SIZE,
     Artifact,
     Layer,
     artifact,
@@ -26,16 +26,10 @@ from tests.model.artifacts import (
     everything,
     files,
     folder_at,
+    metadata,
     pull,
     tree,
 )
-
-CONTENT = {"config.json": b"{}", "model.safetensors": b"weights" * 1000, "sub/README.md": b"words"}
-SIZE = sum(map(len, CONTENT.values()))
-
-
-def metadata(mode: int) -> dict[str, str]:
-    return {mediatypes.FILE_METADATA: json.dumps({"mode": mode, "typeflag": 0})}
 
 
 class TestLeftovers:
