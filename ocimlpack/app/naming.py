@@ -37,9 +37,7 @@ def tag(reference: str, *names: str, **options: Unpack[Connection]) -> Tagged:
         raise InputError("name at least one tag")
     for name in names:
         check_tag(name)
-    with places.found(ref, options) as (_, root):
-        pass
-    with stores.writing(ref, places.access(options), create=False) as store:
+    with places.changing(ref, options) as (store, root):
         for name in dict.fromkeys(names):
             transfer.set_tag(store, root, name)
     return Tagged(str(root.digest), tuple(str(ref.tagged(name)) for name in dict.fromkeys(names)))
@@ -124,9 +122,7 @@ def rm(reference: str, **options: Unpack[Connection]) -> Removed:
         raise InputError(f"{reference} names both a tag and a digest; which is to go?")
     if ref.kind is Kind.FOLDER:
         raise InputError(f"{reference} is a folder; rm removes artifacts")
-    with places.found(ref, options) as (_, root):
-        pass
-    with stores.writing(ref, places.access(options), create=False) as store:
+    with places.changing(ref, options) as (store, root):
         if ref.tag is None:
             freed = store.delete(root)
         else:

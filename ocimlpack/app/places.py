@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import TypeVar
 
 from ocimlpack.app.options import Connection, StrPath
 from ocimlpack.errors import ConflictError, InputError, NotFoundError
@@ -14,10 +15,12 @@ from ocimlpack.progress import Warned, ignore
 from ocimlpack.spec.descriptor import Descriptor
 from ocimlpack.spec.reference import DEFAULT_TAG, Kind, Reference
 from ocimlpack.stores import open as stores
-from ocimlpack.stores.base import ReadableStore, TagLister, capability
+from ocimlpack.stores.base import ReadableStore, Store, TagLister, capability
 from ocimlpack.stores.layout_reader import LayoutReader
 
 DEFAULT_JOBS = 4
+
+Opened = TypeVar("Opened", bound=ReadableStore)
 
 
 def access(options: Connection) -> stores.Access:
@@ -82,9 +85,29 @@ def found(ref: Reference, options: Connection) -> Iterator[tuple[ReadableStore, 
             f"{path} is a folder; this takes a packed model",
             hint=f"pack it first: ocimlpack pack {ref.repository} -t NAME",
         )
+    with _located(stores.reading(ref, access(options)), ref, options) as located:
+        yield located
+
+
+@contextmanager
+def changing(ref: Reference, options: Connection) -> Iterator[tuple[Store, Descriptor]]:
+    """The same to write, by one connection; the place is not made where it is absent.
+
+    Raises:
+        NotFoundError: the place, the tag or the digest is not there.
+    """
+    opened = stores.writing(ref, access(options), create=False)
+    with _located(opened, ref, options) as located:
+        yield located
+
+
+@contextmanager
+def _located(
+    opened: AbstractContextManager[Opened], ref: Reference, options: Connection
+) -> Iterator[tuple[Opened, Descriptor]]:
     with ExitStack() as stack:
         try:
-            store = stack.enter_context(stores.reading(ref, access(options)))
+            store = stack.enter_context(opened)
             root = _resolve(store, ref)
         except NotFoundError as error:
             raise _explained(error, ref) from error
@@ -168,11 +191,11 @@ def tags_of(store: ReadableStore, desc: Descriptor, limit: int) -> tuple[str, ..
 
     Each tag of a registry has to be resolved by a request of its own, hence the limit.
     """
+    if isinstance(store, LayoutReader):
+        return tuple(store.tags_of(desc))
     lister = capability(store, TagLister)
     if lister is None:
         return ()
-    if isinstance(store, LayoutReader):
-        return tuple(tag for tag in store.tags() if store.resolve(tag).digest == desc.digest)
     names = lister.tags()
     if len(names) > limit:
         return ()

@@ -246,8 +246,6 @@ class Session(Registry):  # type: ignore[misc]  # oras has no types
         """One try: an answer with an expected status, or the error that it means."""
         try:
             response = self._send(attempt, what)
-        except UnreachableError:
-            raise
         except UnavailableError as error:
             if not retry.is_passing(error) or error.status is not None:
                 raise

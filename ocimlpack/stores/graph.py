@@ -62,18 +62,27 @@ def _walk(
 def reachable(store: ReadableStore, roots: Iterable[Descriptor]) -> set[Digest]:
     """Digests of everything that the roots need, themselves included.
 
-    A manifest that is gone needs nothing more; one that can't be read is an error, since what it
-    needs must not be taken for garbage.
+    A manifest that is gone needs nothing more, but what stands beside it in an index still does:
+    an index may list manifests that were never brought here. One that can't be read is an error,
+    since what it needs must not be taken for garbage.
     """
     found: set[Digest] = set()
-    for root in roots:
+    read: set[Digest] = set()
+    waiting = list(roots)
+    while waiting:
+        desc = waiting.pop()
+        if desc.digest in read:
+            continue
+        read.add(desc.digest)
         try:
-            for node in walk(store, root):
-                found.add(node.descriptor.digest)
-                found.update(child.digest for child in node.children)
+            node = read_manifest(store, desc)
         except NotFoundError:
-            found.add(root.digest)
-    return found
+            continue
+        if isinstance(node, Index):
+            waiting += node.manifests
+        else:
+            found.update(child.digest for child in node.children)
+    return found | read
 
 
 def check_children(store: ReadableStore, node: Manifest | Index) -> None:

@@ -101,11 +101,17 @@ class LayoutReader(ABC):
 
     def tags(self) -> list[str]:
         """Every tag, sorted; of this store's model where it was opened for one."""
-        names = (entry.name for entry in self.entries())
+        return self._named(self.entries())
+
+    def tags_of(self, desc: Descriptor) -> list[str]:
+        """The tags that stand for a manifest, sorted."""
+        return self._named([each for each in self.entries() if each.desc.digest == desc.digest])
+
+    def _named(self, entries: list[Entry]) -> list[str]:
         return sorted(
-            name.removeprefix(self._prefix)
-            for name in names
-            if name and name.startswith(self._prefix)
+            entry.name.removeprefix(self._prefix)
+            for entry in entries
+            if entry.name and entry.name.startswith(self._prefix)
         )
 
     def referrers(self, desc: Descriptor) -> list[Descriptor]:

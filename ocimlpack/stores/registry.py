@@ -152,9 +152,9 @@ class RegistryStore:
         response = self._put_manifest(str(desc.digest), desc.media_type, raw)
         self._check_stored(desc, response)
         self._remember(desc.digest, raw)
-        subject = manifests.parse(raw, desc.media_type).subject
-        if subject is not None and "OCI-Subject" not in response.headers:
-            referrers.add(self, subject, manifests.parse(raw, desc.media_type))
+        node = manifests.parse(raw, desc.media_type)
+        if node.subject is not None and "OCI-Subject" not in response.headers:
+            referrers.add(self, node.subject, node)
 
     def tag(self, desc: Descriptor, name: str) -> None:
         """Let the tag stand for this manifest."""

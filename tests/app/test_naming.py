@@ -5,6 +5,11 @@ from pathlib import Path
 import pytest
 
 import ocimlpack
+from ocimlpack.spec.descriptor import Descriptor
+from ocimlpack.spec.gojson import encode
+from ocimlpack.spec.mediatypes import OCI_INDEX
+from ocimlpack.stores.base import BytesBlob
+from ocimlpack.stores.layout import LayoutStore
 
 
 def blobs(layout: str) -> int:
@@ -94,6 +99,26 @@ def test_prune_removes_what_lost_its_tag_and_nothing_else(
     assert blobs(layout) == before - len(done.removed)
     assert ocimlpack.prune(layout).removed == ()
     assert ocimlpack.pull(f"{layout}:1", tmp_path / "out").files == 6
+
+
+def test_prune_keeps_what_an_index_with_gaps_still_lists(
+    model: Path, layout: str, tmp_path: Path
+) -> None:
+    ocimlpack.pack(model, f"{layout}:1")
+    (model / "README.md").write_bytes(b"second version")
+    ocimlpack.pack(model, f"{layout}:2")
+    store = LayoutStore(Path(layout.removeprefix("oci:")))
+    first, second = store.resolve("1"), store.resolve("2")
+    listed = [first.to_json(), second.to_json()]
+    raw = encode({"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": listed})
+    index = Descriptor.of(raw, OCI_INDEX)
+    store.push(index, BytesBlob(raw))
+    for name in ("1", "2"):
+        store.untag(name)
+    # As other tools copy an index: not with all that it lists.
+    (store.path / "blobs/sha256" / first.digest.hex).unlink()
+    assert all(not what.endswith(second.digest.hex) for what in ocimlpack.prune(layout).removed)
+    assert ocimlpack.pull(f"{layout}@{second.digest}", tmp_path / "out").files == 6
 
 
 def test_prune_removes_what_interrupted_writers_left(model: Path, layout: str) -> None:
