@@ -29,12 +29,14 @@ class Policy:
         base: seconds before the second try; doubled before each further one.
         cap: the longest single delay in seconds, also for what `Retry-After` asks.
         total: seconds after which no further try begins.
+        stall: seconds in which a connection has to bring something worth waiting for.
     """
 
     attempts: int = 6
     base: float = 0.5
     cap: float = 30.0
     total: float = 120.0
+    stall: float = 30.0
 
     def delay(self, attempt: int, retry_after: str | None = None) -> float:
         """Seconds to wait after the failed try number `attempt`, which counts from 1.

@@ -79,6 +79,13 @@ class SourceBlob:
         self._check(self._status())
         return self.source
 
+    @property
+    def identity(self) -> str:
+        """Tells this content from any other as well as the file system can."""
+        seen = self.seen
+        path = os.path.abspath(self.source)
+        return f"{seen.device}:{seen.inode}:{seen.size}:{seen.modified}:{seen.changed}:{path}"
+
     @contextmanager
     def open(self, offset: int = 0) -> Iterator[BinaryIO]:
         """Read from `offset` bytes on.

@@ -6,8 +6,12 @@ is an `UnavailableError`; one that can't be made at all an `UnreachableError`.
 
 from __future__ import annotations
 
+import errno
+import functools
 import os
+import socket
 import ssl
+import time
 import urllib.parse
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
@@ -17,6 +21,7 @@ from typing import Any, BinaryIO, Final
 import urllib3
 from requests.adapters import HTTPAdapter
 from requests.utils import DEFAULT_CA_BUNDLE_PATH, get_environ_proxies, select_proxy
+from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.exceptions import (
     ConnectTimeoutError,
     HTTPError,
@@ -27,6 +32,7 @@ from urllib3.exceptions import (
     ProxyError,
     SSLError,
 )
+from urllib3.util.wait import wait_for_write
 
 from ocimlpack._version import __version__
 from ocimlpack.errors import (
@@ -36,16 +42,23 @@ from ocimlpack.errors import (
     UnavailableError,
     UnreachableError,
 )
+from ocimlpack.stores.base import FileSlice
 
 _CONNECT_SECONDS: Final = 8.0
+_SEND_SECONDS: Final = 60.0
+"""For how long the other side may refuse to take any more of a body."""
 _MAX_DRAIN: Final = 64 * 1024
 _SEND_BLOCK: Final = 256 * 1024
 """Bytes handed to the socket at a time. The library's 16 KiB cost a core at 1 GB/s."""
 _IDLE_CONNECTIONS: Final = 64
+_WORTHWHILE: Final = 1024
+"""Bytes a second. What brings less than that counts as stalled."""
 _USER_AGENT: Final = f"ocimlpack/{__version__}"
 
-Body = Callable[[], AbstractContextManager[BinaryIO]]
-"""A request's body: opened for each try, so that a retry sends all of it."""
+Pieces = BinaryIO | Iterator[bytes | FileSlice]
+Body = Callable[[], AbstractContextManager[Pieces]]
+"""A request's body: opened for each try, so that a retry sends all of it. It is a stream, or comes
+in pieces, of which those that lie in a file are sent by the system itself where it can do that."""
 
 
 @dataclass(slots=True)
@@ -57,23 +70,46 @@ class Response:
         headers: its headers; look-ups ignore case.
         url: where the answer came from, after redirects.
         raw: the library's own answer.
+        stall: seconds after which a body that comes in drops is given up.
     """
 
     status: int
     headers: Mapping[str, str]
     url: str
     raw: urllib3.BaseHTTPResponse
+    stall: float = 30.0
+    _waited: float = 0.0
+    _brought: int = 0
 
     def read(self, size: int) -> bytes:
-        """The next bytes, at most `size`; none at the end.
+        """The next bytes as they come, at most `size`; none at the end.
 
         Raises:
             UnavailableError: the connection broke, stalled, or ended before the body did.
         """
+        began = time.monotonic()
         try:
-            return self.raw.read(size)
+            piece = self.raw.read1(size)
         except (HTTPError, OSError) as error:
             raise UnavailableError(f"the connection broke: {_reason(error)}") from error
+        self._brought += len(piece)
+        # Only time spent in waiting counts: a slow disk of ours is not the other side's fault.
+        self._waited += time.monotonic() - began
+        if self._waited > self.stall:
+            if piece and self._brought < self._waited * _WORTHWHILE:
+                self.raw.close()
+                raise UnavailableError(
+                    f"the connection stalled: {self._brought:,} bytes in {self._waited:.0f} s"
+                )
+            self._waited, self._brought = 0.0, 0
+        return piece
+
+    def abort(self) -> None:
+        """End a `read` that waits, from any thread: it fails as if the connection had broken."""
+        try:
+            self.raw.shutdown()
+        except (ValueError, RuntimeError, OSError):
+            return  # it has ended by itself
 
     def read_all(self, limit: int) -> bytes:
         """The whole body, up to a limit.
@@ -127,12 +163,89 @@ class Attempt:
         return headers
 
     @contextmanager
-    def open_body(self) -> Iterator[BinaryIO | bytes | None]:
+    def open_body(self) -> Iterator[Pieces | bytes | None]:
         if self.body is None or isinstance(self.body, bytes):
             yield self.body
         else:
             with self.body() as stream:
                 yield stream
+
+
+class _Sender(HTTPConnection):
+    """A connection that sends files without reading them where nothing has to be encrypted."""
+
+    def send(self, data: Any) -> None:
+        # The library leaves the time limit for connecting in place, and for a whole `sendall`.
+        if self.sock is not None:
+            self.sock.settimeout(_SEND_SECONDS)
+        if not isinstance(data, FileSlice):
+            super().send(data)
+            return
+        if type(self.sock) is not socket.socket or not hasattr(os, "sendfile"):
+            _send_read(self.sock, data)
+            return
+        try:
+            _send_file(self.sock, data)
+        except _NotSentError:
+            _send_read(self.sock, data)
+
+
+class _TlsSender(_Sender, HTTPSConnection):
+    pass
+
+
+class _Pool(urllib3.HTTPConnectionPool):
+    ConnectionCls = _Sender
+
+
+class _TlsPool(urllib3.HTTPSConnectionPool):
+    ConnectionCls = _TlsSender
+
+
+_POOLS: Final = {"http": _Pool, "https": _TlsPool}
+
+
+class _NotSentError(Exception):
+    """The system can't send from this file system, and nothing of the slice was sent."""
+
+
+def _send_file(sock: socket.socket, piece: FileSlice) -> None:
+    offset, left = piece.offset, piece.length
+    while left:
+        try:
+            sent = os.sendfile(sock.fileno(), piece.handle, offset, left)
+        except BlockingIOError:
+            if not wait_for_write(sock, _SEND_SECONDS):
+                raise TimeoutError("the other side takes no more bytes") from None
+            continue
+        except OSError as error:
+            if left == piece.length and error.errno in {errno.EINVAL, errno.ENOSYS}:
+                raise _NotSentError from error
+            raise
+        if not sent:
+            raise _cut_short(piece)
+        offset, left = offset + sent, left - sent
+
+
+def _send_read(sock: Any, piece: FileSlice) -> None:
+    offset, left = piece.offset, piece.length
+    while left:
+        try:
+            content = os.pread(piece.handle, min(left, _SEND_BLOCK), offset)
+        except OSError as error:
+            # Said here: further out it would be taken for the connection's failure.
+            raise InputError(
+                f"can't read what is uploaded: {error.strerror}", side="source"
+            ) from error
+        if not content:
+            raise _cut_short(piece)
+        sock.sendall(content)
+        offset, left = offset + len(content), left - len(content)
+
+
+def _cut_short(piece: FileSlice) -> InputError:
+    end = piece.offset + piece.length
+    return InputError(f"what is uploaded ends before its {end:,} bytes", side="source")
 
 
 class Adapter(HTTPAdapter):
@@ -142,19 +255,35 @@ class Adapter(HTTPAdapter):
     small blob takes on a local network, and none of it is wanted here.
     """
 
-    def __init__(self, context: ssl.SSLContext) -> None:
-        self._context = context
+    def __init__(self, context: Callable[[], ssl.SSLContext], *, stall: float = 30.0) -> None:
+        """Prepare; no connection is made.
+
+        Args:
+            context: makes the TLS settings, when the first encrypted connection needs them: that
+                takes longer than a small transfer.
+            stall: seconds in which an answer's body has to bring something.
+        """
+        self._context = functools.cache(context)
+        self._stall = stall
         self._proxies: dict[str, str | None] = {}
+        self._encrypted: urllib3.PoolManager | None = None
         super().__init__(pool_connections=16, pool_maxsize=_IDLE_CONNECTIONS)
 
     def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
-        super().init_poolmanager(*args, ssl_context=self._context, blocksize=_SEND_BLOCK, **kwargs)
+        super().init_poolmanager(*args, blocksize=_SEND_BLOCK, **kwargs)
+        self.poolmanager.pool_classes_by_scheme = _POOLS
 
     def proxy_manager_for(self, proxy: str, **kwargs: Any) -> urllib3.ProxyManager:
         manager: urllib3.ProxyManager = super().proxy_manager_for(
-            proxy, ssl_context=self._context, blocksize=_SEND_BLOCK, **kwargs
+            proxy, ssl_context=self._context(), blocksize=_SEND_BLOCK, **kwargs
         )
+        manager.pool_classes_by_scheme = _POOLS
         return manager
+
+    def close(self) -> None:
+        super().close()
+        if self._encrypted:
+            self._encrypted.clear()
 
     def exchange(self, attempt: Attempt, url: str, headers: Mapping[str, str]) -> Response:
         """Send a request and wait for the answer's headers.
@@ -177,19 +306,17 @@ class Adapter(HTTPAdapter):
             raise
         except (HTTPError, OSError) as error:
             raise connection_error(error, url) from error
-        return Response(raw.status, raw.headers, url, raw)
+        return Response(raw.status, raw.headers, url, raw, self._stall)
 
     def _send(
         self,
         method: str,
         url: str,
         headers: Mapping[str, str],
-        body: BinaryIO | bytes | None,
+        body: Pieces | bytes | None,
         timeout: float,
     ) -> urllib3.BaseHTTPResponse:
-        proxy = self._proxy(url)
-        manager = self.proxy_manager_for(proxy) if proxy else self.poolmanager
-        return manager.urlopen(
+        return self._manager(url).urlopen(
             method,
             url,
             headers=headers,
@@ -200,6 +327,20 @@ class Adapter(HTTPAdapter):
             decode_content=False,
             timeout=urllib3.Timeout(connect=_CONNECT_SECONDS, read=timeout),
         )
+
+    def _manager(self, url: str) -> urllib3.PoolManager:
+        if proxy := self._proxy(url):
+            return self.proxy_manager_for(proxy)
+        if not url.startswith("https:"):
+            plain: urllib3.PoolManager = self.poolmanager
+            return plain
+        if self._encrypted is None:
+            manager = urllib3.PoolManager(
+                16, maxsize=_IDLE_CONNECTIONS, ssl_context=self._context(), blocksize=_SEND_BLOCK
+            )
+            manager.pool_classes_by_scheme = _POOLS
+            self._encrypted = manager  # two threads at once make two: one then serves that once
+        return self._encrypted
 
     def _proxy(self, url: str) -> str | None:
         origin = "://".join(origin_of(url)[:2]) + f":{origin_of(url)[2]}"

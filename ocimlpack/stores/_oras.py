@@ -11,6 +11,7 @@ from __future__ import annotations
 import threading
 import urllib.parse
 from collections.abc import Callable, Collection, Mapping
+from functools import partial
 from typing import Any, Final, cast
 
 import requests
@@ -84,7 +85,9 @@ class Session(Registry):  # type: ignore[misc]  # oras has no types
         self.origin = f"{self.prefix}://{_API_HOSTS.get(host, host)}"
         self._policy = policy
         self._report = report
-        self._adapter = Adapter(tls_context(ca_file, insecure))
+        if ca_file or insecure:
+            tls_context(ca_file, insecure)  # a file that can't be used is said before all else
+        self._adapter = Adapter(partial(tls_context, ca_file, insecure), stall=policy.stall)
         self.session.mount("https://", self._adapter)
         self.session.mount("http://", self._adapter)
         self.session.trust_env = False  # else a ~/.netrc entry would replace our Authorization

@@ -12,8 +12,9 @@ from typing import Any, BinaryIO, Final, Protocol, TypeVar, runtime_checkable
 from ocimlpack.errors import InputError
 from ocimlpack.spec.descriptor import Descriptor
 
-CHUNK: Final = 1024 * 1024
-"""Bytes moved at a time. What a transfer holds in memory is a few of these a thread."""
+CHUNK: Final = 256 * 1024
+"""Bytes moved at a time. So many stay in a core's own cache from the socket to the hash to the file:
+1 MiB at a time costs twice the time (benchmarks/README.md)."""
 
 
 class Blob(Protocol):
@@ -60,6 +61,39 @@ class FileBlob:
         with stream:
             stream.seek(offset)
             yield stream
+
+
+@dataclass(frozen=True, slots=True)
+class FileSlice:
+    """Bytes to send that lie in a file: the system may move them without showing them to us.
+
+    Attributes:
+        handle: the open file's descriptor.
+        offset: where they begin.
+        length: how many.
+    """
+
+    handle: int
+    offset: int
+    length: int
+
+
+@runtime_checkable
+class SlicedStream(Protocol):
+    """A stream over a file that can name its next bytes instead of reading them."""
+
+    def take(self, limit: int) -> FileSlice | None:
+        """The next bytes, at most so many, and go on behind them; None at the end."""
+        ...
+
+
+def identity(blob: Blob) -> str | None:
+    """What tells this source from any other and from its own earlier content, without its digest.
+
+    So an upload that was broken off is known again. None for content that has only its digest.
+    """
+    found = getattr(blob, "identity", None)
+    return found if isinstance(found, str) else None
 
 
 def local_path(blob: Blob) -> Path | None:
@@ -162,6 +196,45 @@ class RangeReader(Protocol):
 
     def read(self, desc: Descriptor, offset: int, length: int) -> bytes:
         """Exactly the bytes from `offset` on, fewer only at the content's end."""
+        ...
+
+
+class Ingest(Protocol):
+    """Content on its way into a store, under no name yet."""
+
+    def write(self, blob: Blob) -> None:
+        """Bring all of the blob's bytes; what an earlier run brought of them is not sent again.
+
+        Raises:
+            OcimlpackError: the blob's own error, or the store's once its tries are used up. What
+                arrived is kept for the next run as far as the store can.
+        """
+        ...
+
+    def commit(self, desc: Descriptor) -> None:
+        """Give the content its name. Only then does anybody see it.
+
+        Raises:
+            IntegrityError: the bytes that were written are not what the descriptor says.
+        """
+        ...
+
+    def abandon(self) -> None:
+        """Throw away what was written: it is not wanted any more. Safe from another thread."""
+        ...
+
+
+@runtime_checkable
+class Ingester(Protocol):
+    """A store that can take bytes in before their digest is known."""
+
+    def begin(self, size: int, identity: str) -> Ingest:
+        """Begin with content of so many bytes, or go on with what an earlier run began.
+
+        Args:
+            size: bytes in all.
+            identity: tells the source from others and from its own earlier content.
+        """
         ...
 
 

@@ -14,6 +14,9 @@ Result = TypeVar("Result")
 _GRACE: Final = 2.0
 """Seconds that an interrupted run waits for its threads to notice."""
 
+_GLANCE: Final = 0.2
+"""Seconds after which one that waits looks whether it is to stop."""
+
 
 class StoppedError(OcimlpackError):
     """This task ended early because another one failed; that one's error is what is raised."""
@@ -37,6 +40,36 @@ class Stop:
         """
         if self._event.is_set():
             raise StoppedError("stopped because another part of the work failed")
+
+
+class Gauge:
+    """A number that one task raises and another one waits for."""
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self._value = 0
+
+    @property
+    def value(self) -> int:
+        """How far it is."""
+        return self._value
+
+    def set(self, value: int) -> None:
+        """Say how far it is now; it may go back, where something has to be done again."""
+        with self._changed:
+            self._value = value
+            self._changed.notify_all()
+
+    def wait(self, value: int, stop: Stop) -> None:
+        """Wait until it is as far as that.
+
+        Raises:
+            StoppedError: another task has failed: nobody will raise it any more.
+        """
+        with self._changed:
+            while self._value < value:
+                stop.check()
+                self._changed.wait(_GLANCE)
 
 
 Task = Callable[[Stop], Result]

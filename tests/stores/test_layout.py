@@ -22,7 +22,7 @@ from ocimlpack.errors import (
 from ocimlpack.spec import mediatypes
 from ocimlpack.spec.descriptor import Descriptor
 from ocimlpack.spec.manifest import Manifest
-from ocimlpack.stores.base import BytesBlob, FileBlob, Store
+from ocimlpack.stores.base import CHUNK, BytesBlob, FileBlob, Store
 from ocimlpack.stores.layout import LayoutStore
 from ocimlpack.stores.verify import check
 from tests.contract import (
@@ -363,7 +363,7 @@ def test_whatever_interrupts_a_push_nothing_is_left(
 ) -> None:
     class Interrupted(WatchedBlob):
         def count(self, size: int, position: int) -> None:
-            if position > 1_000_000:
+            if position > CHUNK:
                 raise error
 
     before = sorted(path.rglob("*"))
