@@ -20,6 +20,8 @@ The codes 130 (interrupted) and 70 (a bug, with a traceback) belong to no class 
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import ClassVar, Literal, TypedDict, Unpack
 
 Side = Literal["source", "destination"]
@@ -58,6 +60,16 @@ class OcimlpackError(Exception):
         self.side = about.get("side")
         self.digest = about.get("digest")
         self.status = about.get("status")
+
+
+@contextmanager
+def blaming(side: Side) -> Iterator[None]:
+    """Say on which side an error arose, unless somebody nearer to it has said so."""
+    try:
+        yield
+    except OcimlpackError as error:
+        error.side = error.side or side
+        raise
 
 
 class InputError(OcimlpackError):

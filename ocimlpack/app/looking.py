@@ -6,12 +6,13 @@ from pathlib import Path
 from typing import Any, Unpack, cast
 
 from ocimlpack.app import places
-from ocimlpack.app.moving import pack_folder
+from ocimlpack.app.moving import hash_folder, plan_folder
 from ocimlpack.app.options import Connection, Moving
 from ocimlpack.app.results import Inspected, InspectedFile, Verified
 from ocimlpack.errors import InputError, InvalidContentError
 from ocimlpack.model import receipt
 from ocimlpack.model.artifact import members
+from ocimlpack.model.pack import seal
 from ocimlpack.progress import Began, Ended, Moved, Planned, ignore
 from ocimlpack.spec.descriptor import Descriptor
 from ocimlpack.spec.gojson import decode
@@ -39,7 +40,8 @@ def inspect(reference: str, **options: Unpack[Connection]) -> Inspected:
     """
     ref = stores.locate(reference)
     if ref.kind is Kind.FOLDER:
-        packed = pack_folder(places.folder(ref), cast(Moving, options))
+        planned = plan_folder(places.folder(ref), cast(Moving, options))
+        packed = seal(planned, hash_folder(planned, cast(Moving, options)).digests)
         return _inspected(str(ref), packed, packed.root, ())
     with places.found(ref, options) as (store, root):
         tags = places.tags_of(store, root, _MAX_TAGS)

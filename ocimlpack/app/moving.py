@@ -3,26 +3,31 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Unpack
+from types import MappingProxyType
+from typing import Unpack, cast
 
 from ocimlpack.app import places
 from ocimlpack.app.options import Connection, Moving, Packing, StrPath
 from ocimlpack.app.results import Content, Transferred
 from ocimlpack.errors import InputError, NotFoundError, UnsupportedError
+from ocimlpack.model import hashing
 from ocimlpack.model import pack as packing
 from ocimlpack.model.digests import DigestCache
 from ocimlpack.model.pack import Packed
-from ocimlpack.progress import Warned, ignore
+from ocimlpack.progress import Outcome, Warned, ignore
 from ocimlpack.spec.descriptor import Descriptor
+from ocimlpack.spec.digest import Digest
 from ocimlpack.spec.mediatypes import is_manifest
 from ocimlpack.spec.reference import Kind, Reference
 from ocimlpack.stores import home
 from ocimlpack.stores import open as stores
-from ocimlpack.stores.base import ReadableStore, ReferrerLister, Store, capability
+from ocimlpack.stores.base import Ingester, ReadableStore, ReferrerLister, Store, capability
 from ocimlpack.transfer import copy as transfer
 from ocimlpack.transfer import pool
+from ocimlpack.transfer.ahead import Destination
 
 
 def pack(
@@ -121,16 +126,24 @@ def _send_folder(
     options: Moving,
     action: str,
 ) -> Transferred:
-    places.targets(ref, tags)  # a bad destination is said before hours of hashing
-    packed = pack_folder(places.folder(origin), options)
-    return _send(packed, packed.root, ref, tags, dry_run, options, action)
+    targets = places.targets(ref, tags)  # a bad destination is said before hours of hashing
+    planned = plan_folder(places.folder(origin), options)
+    if dry_run or ref.digest or ref.kind is not Kind.REGISTRY:
+        packed = packing.seal(planned, hash_folder(planned, options).digests)
+        return _send(packed, packed.root, ref, tags, dry_run, options, action)
+    with stores.writing(ref, places.access(options)) as dst:
+        hashed = hash_folder(planned, options, cast(Destination | None, capability(dst, Ingester)))
+        packed = packing.seal(planned, hashed.digests)
+        names = [str(target.tag) for target in targets]
+        done = _copy(packed, packed.root, dst, names, options, action, hashed.sent)
+    return _transferred(ref, packed, packed.root, names, done)
 
 
-def pack_folder(folder: Path, options: Moving) -> Packed:
-    """A folder as an artifact whose blobs are the folder's own files."""
+def plan_folder(folder: Path, options: Moving) -> packing.Plan:
+    """What a folder becomes; nothing is hashed yet."""
     report = options.get("report", ignore)
     file = options.get("file")
-    packed = packing.pack(
+    planned = packing.plan(
         folder,
         packing.Options(
             file=Path(file) if file is not None else None,
@@ -145,13 +158,23 @@ def pack_folder(folder: Path, options: Moving) -> Packed:
             created=options.get("created"),
             dereference=options.get("dereference", False),
         ),
-        jobs=places.jobs(options),
-        report=report,
-        cache=None if options.get("rehash", False) else DigestCache(home.digests()),
     )
-    for warning in packed.warnings:
+    for warning in planned.warnings:
         report(Warned(warning))
-    return packed
+    return planned
+
+
+def hash_folder(
+    planned: packing.Plan, options: Moving, destination: Destination | None = None
+) -> hashing.Hashed:
+    """The digests of a folder's files, large ones sent to a destination meanwhile."""
+    return hashing.hash_sources(
+        planned.sources,
+        jobs=places.jobs(options),
+        report=options.get("report", ignore),
+        cache=None if options.get("rehash", False) else DigestCache(home.digests()),
+        destination=destination,
+    )
 
 
 def _send(
@@ -164,26 +187,26 @@ def _send(
     action: str,
     with_referrers: bool = False,
 ) -> Transferred:
-    targets = places.targets(ref, tags)
+    names = [str(target.tag) for target in places.targets(ref, tags)]
     places.check_pin(ref, root)
-    warnings = src.warnings if isinstance(src, Packed) else ()
     if dry_run:
         plan, contents = _rehearse(src, root, ref, options)
-        return Transferred(
-            reference=places.pinned(ref, root),
-            digest=str(root.digest),
-            size=plan.total,
-            files=plan.layers,
-            tags=tuple(str(target.tag) for target in targets),
-            warnings=warnings,
-            plan=contents,
-            dry_run=True,
-        )
+        rehearsed = transfer.Summary(plan, 0, 0, 0)
+        return replace(_transferred(ref, src, root, names, rehearsed), plan=contents, dry_run=True)
     with stores.writing(ref, places.access(options)) as dst:
-        names = [str(target.tag) for target in targets]
         done = _copy(src, root, dst, names, options, action)
         if with_referrers:
             _copy_referrers(src, root, dst, options)
+    return _transferred(ref, src, root, names, done)
+
+
+def _transferred(
+    ref: Reference,
+    src: ReadableStore,
+    root: Descriptor,
+    names: Sequence[str],
+    done: transfer.Summary,
+) -> Transferred:
     return Transferred(
         reference=places.pinned(ref, root),
         digest=str(root.digest),
@@ -193,7 +216,7 @@ def _send(
         moved=done.moved,
         skipped=done.skipped,
         mounted=done.mounted,
-        warnings=warnings,
+        warnings=src.warnings if isinstance(src, Packed) else (),
     )
 
 
@@ -204,6 +227,7 @@ def _copy(
     tags: Sequence[str],
     options: Connection,
     action: str,
+    sent: Mapping[Digest, Outcome] = MappingProxyType({}),
 ) -> transfer.Summary:
     return transfer.copy(
         src,
@@ -213,6 +237,7 @@ def _copy(
         jobs=places.jobs(options),
         report=options.get("report", ignore),
         action=action,
+        done=sent,
     )
 
 

@@ -1,70 +1,124 @@
-"""Digests of a model's files: computed in the pool, or known from an earlier time."""
+"""Digests of a model's files: known from an earlier time, or computed, or found while sending."""
 
 from __future__ import annotations
 
-import hashlib
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
-from ocimlpack.errors import ConflictError
 from ocimlpack.model.digests import DigestCache
 from ocimlpack.model.source import SourceBlob
-from ocimlpack.progress import Began, Ended, Moved, Planned, Reporter
+from ocimlpack.progress import Began, Ended, Moved, Outcome, Planned, Reporter
 from ocimlpack.spec.digest import Digest
-from ocimlpack.stores.base import CHUNK
-from ocimlpack.transfer import pool
+from ocimlpack.transfer import ahead, pool
+from ocimlpack.transfer.ahead import Destination, Source
 
 
-def hash_blobs(
-    blobs: Mapping[str, SourceBlob], *, jobs: int, report: Reporter, cache: DigestCache | None
-) -> dict[str, Digest]:
-    """The SHA-256 digest of each file.
+@dataclass(slots=True)
+class Hashed:
+    """Digests of sources.
+
+    Attributes:
+        digests: by the sources' names.
+        sent: what became of those that were sent meanwhile, by their digests.
+    """
+
+    digests: dict[str, Digest] = field(default_factory=dict)
+    sent: dict[Digest, Outcome] = field(default_factory=dict)
+
+
+def hash_sources(
+    sources: Sequence[Source],
+    *,
+    jobs: int,
+    report: Reporter,
+    cache: DigestCache | None,
+    destination: Destination | None = None,
+) -> Hashed:
+    """The SHA-256 digest of each source.
 
     Args:
-        blobs: the files, by their paths in the model.
+        sources: the content, under the paths that it has in the model.
         jobs: how many are hashed at a time.
-        report: gets the progress events, of the files that have to be read.
+        report: gets the progress events, of what has to be read.
         cache: knows the digests of files that are unchanged since; those are not read.
+        destination: where large ones are sent while they are hashed.
 
     Raises:
         ConflictError: a file was changed meanwhile.
         UnsafeSourceError: one can't be read.
+        OcimlpackError: from the destination.
     """
-    known = cache.find((blob.source, blob.seen) for blob in blobs.values()) if cache else {}
-    digests = {path: known[blob.source] for path, blob in blobs.items() if blob.source in known}
-    unread = [path for path in blobs if path not in digests]
+    found = Hashed(_known(sources, cache))
+    unread = [source for source in sources if source.name not in found.digests]
     if not unread:
-        return digests
-    # The largest first: begun last, one of them would be hashed alone while the other jobs idle.
-    unread.sort(key=lambda path: -blobs[path].seen.size)
-    report(Planned("hashing", len(unread), sum(blobs[path].seen.size for path in unread)))
+        return found
     began = time.time_ns()
-    tasks = [_hashing(path, blobs[path], report) for path in unread]
-    digests |= zip(unread, pool.run(tasks, jobs), strict=True)
-    if cache is not None:
-        cache.remember(((blobs[p].source, blobs[p].seen, digests[p]) for p in unread), began)
-    return digests
-
-
-def _hashing(path: str, blob: SourceBlob, report: Reporter) -> pool.Task[Digest]:
-    def task(stop: pool.Stop) -> Digest:
-        size = blob.seen.size
-        report(Began(path, size))
-        hasher, done = hashlib.sha256(), 0
-        with blob.open() as stream:
-            # One that somebody keeps appending to must not be followed for ever.
-            while done <= size and (chunk := stream.read(CHUNK)):
-                stop.check()
-                hasher.update(chunk)
-                done += len(chunk)
-                report(Moved(path, done))
-        if done != size:
-            # Its size was the same before and after: content that is made up when it is read.
-            raise ConflictError(
-                f"{blob.source} has {size:,} bytes by its size, but other ones were read",
-                side="source",
+    at_once = [each for each in unread if destination and each.size >= ahead.WORTHWHILE]
+    try:
+        # The small ones first: they take no time, and their digests may spare the user an error
+        # in the middle of the large ones.
+        first = [source for source in unread if source not in at_once]
+        found.digests |= _hash(first, jobs, report)
+        if destination and at_once:
+            sent = ahead.send(
+                at_once,
+                destination,
+                jobs=jobs,
+                report=report,
+                hashed=lambda source, digest: found.digests.update({source.name: digest}),
             )
-        report(Ended(path, size, "hashed"))
-        return Digest("sha256", hasher.hexdigest())
+            found.sent = {each.digest: each.outcome for each in sent if each.outcome}
+    finally:
+        # Also of a run that fails: the next one then need not read them again.
+        _remember(unread, found.digests, cache, began)
+    return found
+
+
+def _known(sources: Sequence[Source], cache: DigestCache | None) -> dict[str, Digest]:
+    if cache is None:
+        return {}
+    blobs = {each.name: each.blob for each in sources if isinstance(each.blob, SourceBlob)}
+    known = cache.find((blob.source, blob.seen) for blob in blobs.values())
+    return {name: known[blob.source] for name, blob in blobs.items() if blob.source in known}
+
+
+def _remember(
+    sources: Sequence[Source],
+    digests: Mapping[str, Digest],
+    cache: DigestCache | None,
+    began: int,
+) -> None:
+    if cache is not None:
+        cache.remember(
+            (
+                (each.blob.source, each.blob.seen, digests[each.name])
+                for each in sources
+                if isinstance(each.blob, SourceBlob) and each.name in digests
+            ),
+            began,
+        )
+
+
+def _hash(sources: Sequence[Source], jobs: int, report: Reporter) -> dict[str, Digest]:
+    if not sources:
+        return {}
+    # The largest first: begun last, one of them would be hashed alone while the other jobs idle.
+    ordered = sorted(sources, key=lambda source: -source.size)
+    report(Planned("hashing", len(ordered), sum(source.size for source in ordered)))
+    digests = pool.run([_hashing(source, report) for source in ordered], jobs)
+    return {source.name: digest for source, digest in zip(ordered, digests, strict=True)}
+
+
+def _hashing(source: Source, report: Reporter) -> pool.Task[Digest]:
+    def task(stop: pool.Stop) -> Digest:
+        def advance(done: int) -> None:
+            stop.check()
+            report(Moved(source.name, done))
+
+        report(Began(source.name, source.size))
+        digest = ahead.hash_source(source, advance)
+        report(Ended(source.name, source.size, "hashed"))
+        return digest
 
     return task

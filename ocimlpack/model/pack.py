@@ -18,7 +18,7 @@ from ocimlpack.model.config import Fields, Value, check, encode_config
 from ocimlpack.model.detect import Item, detect
 from ocimlpack.model.digests import DigestCache
 from ocimlpack.model.formats import HEAD, Role, classify, mode, weight_rank
-from ocimlpack.model.hashing import hash_blobs
+from ocimlpack.model.hashing import hash_sources
 from ocimlpack.model.names import selector
 from ocimlpack.model.options import (
     DEFAULTS,
@@ -38,6 +38,7 @@ from ocimlpack.spec.digest import Digest
 from ocimlpack.spec.gojson import encode
 from ocimlpack.spec.manifest import Manifest, build
 from ocimlpack.stores.base import Blob, BytesBlob
+from ocimlpack.transfer.ahead import Source
 
 __all__ = ["Options", "Packed", "Plan", "PlannedFile", "pack", "plan", "seal"]
 
@@ -104,6 +105,11 @@ class Plan:
     artifact_type: str | None
     config: CustomConfig | None
     warnings: tuple[str, ...]
+
+    @property
+    def sources(self) -> list[Source]:
+        """The content whose digests are wanted, under the names that `seal` knows it by."""
+        return [Source(file.path, file.size, file.blob) for file in self.files]
 
     @property
     def size(self) -> int:
@@ -259,8 +265,8 @@ def pack(
         InvalidContentError: so many files that the manifest is too large for registries.
     """
     planned = plan(folder, options)
-    blobs = {file.path: file.blob for file in planned.files}
-    return seal(planned, hash_blobs(blobs, jobs=jobs, report=report, cache=cache))
+    hashed = hash_sources(planned.sources, jobs=jobs, report=report, cache=cache)
+    return seal(planned, hashed.digests)
 
 
 def _classify(

@@ -13,8 +13,8 @@ from ocimlpack.errors import InputError
 from ocimlpack.spec.descriptor import Descriptor
 
 CHUNK: Final = 256 * 1024
-"""Bytes moved at a time. So many stay in a core's own cache from the socket to the hash to the file:
-1 MiB at a time costs twice the time (benchmarks/README.md)."""
+"""Bytes moved at a time. So many stay in a core's own cache on their way from the socket through
+the hash to the file; 1 MiB at a time takes twice as long (benchmarks/README.md)."""
 
 
 class Blob(Protocol):

@@ -7,13 +7,14 @@ lack children, where an earlier copy was interrupted, so all of it is looked at.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import BinaryIO, cast
 
-from ocimlpack.errors import ConflictError, OcimlpackError, Side
+from ocimlpack.errors import ConflictError, blaming
 from ocimlpack.progress import Began, Ended, Moved, Outcome, Planned, Reporter, ignore
 from ocimlpack.spec.descriptor import Descriptor
 from ocimlpack.spec.digest import Digest
@@ -27,6 +28,7 @@ from ocimlpack.stores.base import (
     Sink,
     Store,
     capability,
+    identity,
     local_path,
 )
 from ocimlpack.stores.graph import walk
@@ -93,7 +95,7 @@ def plan(
         root: a manifest or an index.
         wanted: which leaves are to be moved at all.
     """
-    with _side("source"):
+    with blaming("source"):
         nodes = list(walk(src, root))
     leaves: dict[Digest, Descriptor] = {}
     for node in nodes:
@@ -113,6 +115,7 @@ def copy(
     report: Reporter = ignore,
     wanted: Callable[[Descriptor], bool] = everything,
     action: str = "copying",
+    done: Mapping[Digest, Outcome] = MappingProxyType({}),
 ) -> Summary:
     """Move an artifact, with all that it needs, and let the tags stand for it.
 
@@ -125,6 +128,7 @@ def copy(
         report: gets the progress events.
         wanted: which leaves are to be moved at all.
         action: the verb that progress shows.
+        done: leaves that were dealt with before, and how; they are only counted.
 
     Raises:
         OcimlpackError: from either side, `side` saying which. What was moved by then is kept by
@@ -132,19 +136,22 @@ def copy(
         ConflictError: also where a tag, read back, stands for something else.
     """
     todo = plan(src, root, wanted)
-    report(Planned(action, len(todo.leaves), todo.size))
     mover = _Mover(src, dst, report)
     # Large leaves first: begun last, one of them would be moved alone while the other jobs idle.
-    leaves = sorted(todo.leaves, key=lambda leaf: -leaf.size)
-    outcomes = pool.run([mover.task(leaf) for leaf in leaves], jobs)
+    leaves = sorted(
+        (leaf for leaf in todo.leaves if leaf.digest not in done), key=lambda leaf: -leaf.size
+    )
+    report(Planned(action, len(leaves), sum(leaf.size for leaf in leaves)))
+    moved = pool.run([mover.task(leaf) for leaf in leaves], jobs)
+    outcomes = {leaf.digest: outcome for leaf, outcome in zip(leaves, moved, strict=True)}
     for node in todo.manifests:
-        with _side("destination"):
+        with blaming("destination"):
             dst.push(node.descriptor, BytesBlob(node.raw))
     for tag in tags:
         set_tag(cast(Store, dst), root, tag)
     sizes: dict[str, int] = {"moved": 0, "skipped": 0, "mounted": 0}
-    for leaf, outcome in zip(leaves, outcomes, strict=True):
-        sizes[outcome] += leaf.size
+    for leaf in todo.leaves:
+        sizes[outcomes.get(leaf.digest) or done[leaf.digest]] += leaf.size
     return Summary(todo, **sizes)
 
 
@@ -155,7 +162,7 @@ def set_tag(store: Store, desc: Descriptor, tag: str) -> None:
         ConflictError: it stands for something else: the registry keeps tags as they are, or
             somebody else moved it at the same moment.
     """
-    with _side("destination"):
+    with blaming("destination"):
         store.tag(desc, tag)
         found = store.resolve(tag)
     if found.digest != desc.digest:
@@ -191,15 +198,15 @@ class _Mover:
         return move
 
     def _move(self, leaf: Descriptor, stop: pool.Stop) -> Outcome:
-        with _side("destination"):
+        with blaming("destination"):
             if self._dst.exists(leaf):
                 return "skipped"
             if self._mountable and self._mountable.mount(leaf, self._src):
                 return "mounted"
-        with _side("source"):
+        with blaming("source"):
             blob = self._src.fetch(leaf)
         watched = _Watched(blob, label(leaf), self._report, stop)
-        with _side("destination"):
+        with blaming("destination"):
             self._dst.push(leaf, watched)
         return "moved"
 
@@ -222,12 +229,17 @@ class _Watched:
         """The file behind the blob, where there is one."""
         return local_path(self.blob)
 
+    @property
+    def identity(self) -> str | None:
+        """What tells the source from others."""
+        return identity(self.blob)
+
     @contextmanager
     def open(self, offset: int = 0) -> Iterator[BinaryIO]:
         with ExitStack() as stack:
-            with _side("source"):
+            with blaming("source"):
                 stream = stack.enter_context(self.blob.open(offset))
-            # Not under `_side`: what is raised in the caller's block is the destination's doing.
+            # Not under `blaming`: what is raised in the caller's block is the destination's doing.
             yield cast(BinaryIO, _WatchedStream(stream, self, offset))
 
 
@@ -239,18 +251,8 @@ class _WatchedStream:
 
     def read(self, size: int = -1) -> bytes:
         self._blob.stop.check()
-        with _side("source"):
+        with blaming("source"):
             chunk = self._stream.read(size)
         self._offset += len(chunk)
         self._blob.report(Moved(self._blob.name, self._offset))
         return chunk
-
-
-@contextmanager
-def _side(side: Side) -> Iterator[None]:
-    """Say on which side an error arose, unless somebody nearer to it has said so."""
-    try:
-        yield
-    except OcimlpackError as error:
-        error.side = error.side or side
-        raise

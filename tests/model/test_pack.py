@@ -25,7 +25,7 @@ from ocimlpack.spec import mediatypes
 from ocimlpack.spec.descriptor import Descriptor
 from ocimlpack.spec.digest import Digest
 from ocimlpack.spec.gojson import encode
-from ocimlpack.stores.base import RangeReader, ReadableStore, capability
+from ocimlpack.stores.base import CHUNK, RangeReader, ReadableStore, capability
 from ocimlpack.stores.memory import MemoryStore
 from ocimlpack.stores.verify import read_all
 from ocimlpack.transfer.copy import copy
@@ -586,9 +586,9 @@ def _bytes(content: bytes | str) -> bytes:
 
 def test_progress_tells_of_every_file(tmp_path: Path) -> None:
     events: list[Event] = []
-    write(tmp_path, {"a.bin": bytes(3 * 1024 * 1024), "b.bin": "x", "empty": ""})
+    write(tmp_path, {"a.bin": bytes(3 * CHUNK), "b.bin": "x", "empty": ""})
     pack(tmp_path, jobs=1, report=events.append)
-    size = 3 * 1024 * 1024
+    size = 3 * CHUNK
     assert events == [
         Planned("hashing", 3, size + 1),
         Began("a.bin", size),
