@@ -43,9 +43,11 @@ class FileBlob:
 
     Attributes:
         path: the file.
+        immutable: whether it is a store's blob, which nobody ever writes to.
     """
 
     path: Path
+    immutable: bool = False
 
     @contextmanager
     def open(self, offset: int = 0) -> Iterator[BinaryIO]:
@@ -97,9 +99,14 @@ def identity(blob: Blob) -> str | None:
 
 
 def local_path(blob: Blob) -> Path | None:
-    """The file whose whole content the blob is, if it is one: it may be cloned instead of read."""
+    """The file whose whole content the blob is, if it is one."""
     path = getattr(blob, "path", None)
     return path if isinstance(path, Path) else None
+
+
+def linkable(blob: Blob) -> Path | None:
+    """The file, if it is a store's blob: another store may let a name of its own stand for it."""
+    return local_path(blob) if getattr(blob, "immutable", False) is True else None
 
 
 class ReadableStore(Protocol):

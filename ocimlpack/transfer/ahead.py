@@ -14,23 +14,23 @@ from __future__ import annotations
 import hashlib
 import io
 import os
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import BinaryIO, Final, Protocol, cast
+from typing import BinaryIO, Final, Protocol
 
 from ocimlpack.errors import ConflictError, IntegrityError, OcimlpackError, blaming
 from ocimlpack.progress import Began, Ended, Moved, Outcome, Planned, Reporter, Warned
 from ocimlpack.spec.descriptor import Descriptor
 from ocimlpack.spec.digest import Digest
-from ocimlpack.stores.base import CHUNK, Blob, FileSlice, Ingester, Sink, identity
+from ocimlpack.stores.base import CHUNK, Blob, Ingester, Sink, identity
 from ocimlpack.transfer import pool
+from ocimlpack.transfer.watched import Watched
 
 WORTHWHILE: Final = 4 * 1024 * 1024
 """Bytes from which on a file is sent ahead of its digest: a smaller one is hashed in less time than
 a request takes."""
 
-_SLICE: Final = 1024 * 1024
 _ANY_TYPE: Final = "application/octet-stream"
 
 
@@ -164,9 +164,16 @@ class _Flight:
         self.report(Ended(self.source.name, self.source.size, self.outcome))
 
     def _send(self, stop: pool.Stop) -> None:
+        def reached(offset: int) -> None:
+            stop.check()
+            if self.there:
+                raise _EnoughError("the destination has it already")
+            self.sent.set(offset)
+            self.report(Moved(self.source.name, offset))
+
         ingest = self.dst.begin(self.source.size, identity(self.source.blob) or "")
         with suppress(_EnoughError):
-            ingest.write(_Outgoing(self, stop))
+            ingest.write(Watched(self.source.blob, reached))
         self.sent.set(self.source.size)  # also where it ended early: nobody is waited for
         self.known.wait(1, stop)
         if self.there:
@@ -199,57 +206,6 @@ def hash_source(source: Source, advance: Callable[[int], None]) -> Digest:
             f"{source.name} has {size:,} bytes by its size, but other ones were read", side="source"
         )
     return Digest("sha256", hasher.hexdigest())
-
-
-@dataclass(frozen=True, slots=True)
-class _Outgoing:
-    """The blob as a sender sees it: tells how far it is, and ends where nobody wants the rest."""
-
-    flight: _Flight
-    stop: pool.Stop
-
-    @contextmanager
-    def open(self, offset: int = 0) -> Iterator[BinaryIO]:
-        """Read from `offset` bytes on."""
-        with self.flight.source.blob.open(offset) as stream:
-            sliced = isinstance(stream, io.BufferedReader | io.FileIO)
-            kind = _Slices if sliced else _Stream
-            yield cast(BinaryIO, kind(self, stream, offset))
-
-    def reached(self, offset: int) -> None:
-        self.stop.check()
-        if self.flight.there:
-            raise _EnoughError("the destination has it already")
-        self.flight.sent.set(offset)
-        self.flight.report(Moved(self.flight.source.name, offset))
-
-
-class _Stream:
-    def __init__(self, blob: _Outgoing, stream: BinaryIO, offset: int) -> None:
-        self._blob = blob
-        self._stream = stream
-        self._offset = offset
-
-    def read(self, size: int = -1) -> bytes:
-        """The next bytes; that they are asked for says that those before are sent."""
-        self._blob.reached(self._offset)
-        chunk = self._stream.read(size)
-        self._offset += len(chunk)
-        return chunk
-
-
-class _Slices(_Stream):
-    """The same where the bytes lie in a file, which then nobody has to read."""
-
-    def take(self, limit: int) -> FileSlice | None:
-        """The next bytes as a part of the file."""
-        self._blob.reached(self._offset)
-        left = self._blob.flight.source.size - self._offset
-        if left <= 0:
-            return None
-        found = FileSlice(self._stream.fileno(), self._offset, min(left, limit, _SLICE))
-        self._offset += found.length
-        return found
 
 
 def _read_into(stream: BinaryIO, buffer: memoryview) -> int:

@@ -7,12 +7,10 @@ lack children, where an earlier copy was interrupted, so all of it is looked at.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from types import MappingProxyType
-from typing import BinaryIO, cast
+from typing import cast
 
 from ocimlpack.errors import ConflictError, blaming
 from ocimlpack.progress import Began, Ended, Moved, Outcome, Planned, Reporter, ignore
@@ -21,18 +19,16 @@ from ocimlpack.spec.digest import Digest
 from ocimlpack.spec.manifest import Index, Manifest
 from ocimlpack.spec.mediatypes import FILEPATH, MODEL_CONFIG, TITLE, is_manifest
 from ocimlpack.stores.base import (
-    Blob,
     BytesBlob,
     Mountable,
     ReadableStore,
     Sink,
     Store,
     capability,
-    identity,
-    local_path,
 )
 from ocimlpack.stores.graph import walk
 from ocimlpack.transfer import pool
+from ocimlpack.transfer.watched import Watched
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,54 +201,12 @@ class _Mover:
                 return "mounted"
         with blaming("source"):
             blob = self._src.fetch(leaf)
-        watched = _Watched(blob, label(leaf), self._report, stop)
+
+        def reached(offset: int) -> None:
+            stop.check()
+            self._report(Moved(label(leaf), offset))
+
+        watched = Watched(blob, reached)
         with blaming("destination"):
             self._dst.push(leaf, watched)
         return "moved"
-
-
-@dataclass(frozen=True, slots=True)
-class _Watched:
-    """A blob that reports how far it was read, and stops when nobody wants it any more.
-
-    Opened again further back, after a failed request, it reports the smaller offset: so progress
-    tells the truth about a retry without anyone keeping count.
-    """
-
-    blob: Blob
-    name: str
-    report: Reporter
-    stop: pool.Stop
-
-    @property
-    def path(self) -> Path | None:
-        """The file behind the blob, where there is one."""
-        return local_path(self.blob)
-
-    @property
-    def identity(self) -> str | None:
-        """What tells the source from others."""
-        return identity(self.blob)
-
-    @contextmanager
-    def open(self, offset: int = 0) -> Iterator[BinaryIO]:
-        with ExitStack() as stack:
-            with blaming("source"):
-                stream = stack.enter_context(self.blob.open(offset))
-            # Not under `blaming`: what is raised in the caller's block is the destination's doing.
-            yield cast(BinaryIO, _WatchedStream(stream, self, offset))
-
-
-class _WatchedStream:
-    def __init__(self, stream: BinaryIO, blob: _Watched, offset: int) -> None:
-        self._stream = stream
-        self._blob = blob
-        self._offset = offset
-
-    def read(self, size: int = -1) -> bytes:
-        self._blob.stop.check()
-        with blaming("source"):
-            chunk = self._stream.read(size)
-        self._offset += len(chunk)
-        self._blob.report(Moved(self._blob.name, self._offset))
-        return chunk
