@@ -42,7 +42,7 @@ IMPORTERS: dict[str, tuple[str, ...]] = {
     "yaml": ("model/",),
     "subprocess": ("stores/credentials.py",),
     # An import by a computed name escapes these rules: only for loading late, and what is optional.
-    "importlib": ("__init__.py", "cli/", "model/zstd.py"),
+    "importlib": ("__init__.py", "cli/", "model/zstd.py", "stores/deferred.py"),
     "oci": (),
 }
 MAX_LINES = 500

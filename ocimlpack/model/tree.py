@@ -12,13 +12,14 @@ import unicodedata
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Final
-
-from pathspec import GitIgnoreSpec
+from typing import TYPE_CHECKING, Final
 
 from ocimlpack.errors import InputError, InvalidContentError, UnsafeSourceError
 from ocimlpack.model.names import OWN_FOLDER, check_path, collisions
 from ocimlpack.model.source import Seen, SourceBlob, unreadable
+
+if TYPE_CHECKING:
+    from pathspec import GitIgnoreSpec
 
 IGNORE_FILE: Final = ".ocimlpackignore"
 """Patterns of files to leave out, as in a `.gitignore`; in any folder of the model."""
@@ -258,6 +259,8 @@ def _read_rules(place: Path) -> GitIgnoreSpec | None:
     path = place / IGNORE_FILE
     if not path.is_file():
         return None
+    from pathspec import GitIgnoreSpec  # late, as in `names`
+
     try:
         with path.open("rb") as stream:
             raw = stream.read(_MAX_RULES + 1)

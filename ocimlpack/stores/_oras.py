@@ -15,7 +15,6 @@ from functools import partial
 from typing import Any, Final, cast
 
 import requests
-from oras.provider import Registry
 
 from ocimlpack import retry
 from ocimlpack.errors import (
@@ -36,8 +35,14 @@ from ocimlpack.stores._http import (
 )
 from ocimlpack.stores.challenge import is_loopback
 from ocimlpack.stores.credentials import Credential
+from ocimlpack.stores.deferred import deferred
 from ocimlpack.stores.responses import Refusal
 from ocimlpack.stores.tokens import Authenticator
+
+# oras checks manifests by their schemas, which nothing here lets it do; and the library for that
+# takes longer to import than a small model to pull.
+with deferred("jsonschema"):
+    from oras.provider import Registry
 
 _READ_SECONDS: Final = 60.0
 _MAX_HOPS: Final = 5
