@@ -265,7 +265,7 @@ class Adapter(HTTPAdapter):
         """
         self._context = functools.cache(context)
         self._stall = stall
-        self._proxies: dict[str, str | None] = {}
+        self._proxies: dict[tuple[str, str, int], str | None] = {}
         self._encrypted: urllib3.PoolManager | None = None
         super().__init__(pool_connections=16, pool_maxsize=_IDLE_CONNECTIONS)
 
@@ -343,7 +343,7 @@ class Adapter(HTTPAdapter):
         return self._encrypted
 
     def _proxy(self, url: str) -> str | None:
-        origin = "://".join(origin_of(url)[:2]) + f":{origin_of(url)[2]}"
+        origin = origin_of(url)
         if origin not in self._proxies:
             self._proxies[origin] = select_proxy(url, get_environ_proxies(url, no_proxy=None))
         proxy = self._proxies[origin]
@@ -374,6 +374,13 @@ def connection_error(error: Exception, url: str) -> OcimlpackError:
 
 
 def origin_of(url: str) -> tuple[str, str, int]:
+    """Scheme, host and port; of an address without a usable port, 0."""
+    end = url.find("/", len("https://"))
+    return _origin(url if end < 0 else url[:end])
+
+
+@functools.lru_cache  # every request asks several times, and always for the same few
+def _origin(url: str) -> tuple[str, str, int]:
     parts = urllib.parse.urlsplit(url)
     try:
         port = parts.port
