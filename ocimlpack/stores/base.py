@@ -109,6 +109,24 @@ def linkable(blob: Blob) -> Path | None:
     return local_path(blob) if getattr(blob, "immutable", False) is True else None
 
 
+@runtime_checkable
+class Doubtable(Protocol):
+    """A blob that several places may have brought, some of which may be wrong."""
+
+    def doubt(self) -> bool:
+        """What was read is wrong: never ask those again that sent it.
+
+        Returns:
+            Whether somebody else is left to ask.
+        """
+        ...
+
+
+def doubt(blob: Blob) -> bool:
+    """Say of a blob that its bytes are wrong; True if reading it again may bring other ones."""
+    return isinstance(blob, Doubtable) and blob.doubt()
+
+
 class ReadableStore(Protocol):
     """A place to copy from."""
 
