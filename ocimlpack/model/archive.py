@@ -249,10 +249,10 @@ def _records(content: bytes) -> dict[str, bytes]:
 
 
 def _check_sum(block: bytes) -> None:
-    # Early writers added the bytes up as signed ones.
     expected = _number(block[148:156])
     blank = block[:148] + b" " * 8 + block[156:]
-    if expected not in {sum(blank), sum(blank) - 256 * sum(byte > 127 for byte in blank)}:
+    # Early writers added the bytes up as signed ones.
+    if expected != sum(blank) and expected != sum(blank) - 256 * sum(byte > 127 for byte in blank):
         raise InvalidContentError("a header's checksum is wrong, or it is no tar archive")
 
 

@@ -43,12 +43,14 @@ class Item:
     Attributes:
         entry: the file.
         role: what it is for, as far as that is known by now.
-        head: its first bytes.
+        mode: its permission bits.
+        head: its first bytes, as far as they are still needed.
         fixed: whether a person has said what it is for.
     """
 
     entry: Entry
     role: Role
+    mode: int
     head: bytes
     fixed: bool = False
 

@@ -5,13 +5,23 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Final
 
+from ocimlpack.model.bundle import BundleBlob
 from ocimlpack.model.digests import DigestCache
 from ocimlpack.model.source import SourceBlob
 from ocimlpack.progress import Began, Ended, Moved, Outcome, Planned, Reporter
 from ocimlpack.spec.digest import Digest
+from ocimlpack.stores.base import CHUNK
 from ocimlpack.transfer import ahead, pool
 from ocimlpack.transfer.ahead import Destination, Source
+
+_TINY: Final = CHUNK
+"""Bytes below which files are hashed one after the other: with so little to do between two calls of
+the system, threads only wait for each other."""
+
+_FILES: Final = (SourceBlob, BundleBlob)
+"""Content that the cache of digests can know."""
 
 
 @dataclass(slots=True)
@@ -78,7 +88,7 @@ def hash_sources(
 def _known(sources: Sequence[Source], cache: DigestCache | None) -> dict[str, Digest]:
     if cache is None:
         return {}
-    blobs = {each.name: each.blob for each in sources if isinstance(each.blob, SourceBlob)}
+    blobs = {each.name: each.blob for each in sources if isinstance(each.blob, _FILES)}
     known = cache.find((blob.source, blob.seen) for blob in blobs.values())
     return {name: known[blob.source] for name, blob in blobs.items() if blob.source in known}
 
@@ -94,7 +104,7 @@ def _remember(
             (
                 (each.blob.source, each.blob.seen, digests[each.name])
                 for each in sources
-                if isinstance(each.blob, SourceBlob) and each.name in digests
+                if isinstance(each.blob, _FILES) and each.name in digests
             ),
             began,
         )
@@ -106,19 +116,25 @@ def _hash(sources: Sequence[Source], jobs: int, report: Reporter) -> dict[str, D
     # The largest first: begun last, one of them would be hashed alone while the other jobs idle.
     ordered = sorted(sources, key=lambda source: -source.size)
     report(Planned("hashing", len(ordered), sum(source.size for source in ordered)))
-    digests = pool.run([_hashing(source, report) for source in ordered], jobs)
-    return {source.name: digest for source, digest in zip(ordered, digests, strict=True)}
+    large = [source for source in ordered if source.size >= _TINY]
+    tiny = ordered[len(large) :]
+    groups = [[source] for source in large] + ([tiny] if tiny else [])
+    found = pool.run([_hashing(group, report) for group in groups], jobs)
+    return {name: digest for digests in found for name, digest in digests.items()}
 
 
-def _hashing(source: Source, report: Reporter) -> pool.Task[Digest]:
-    def task(stop: pool.Stop) -> Digest:
-        def advance(done: int) -> None:
-            stop.check()
-            report(Moved(source.name, done))
+def _hashing(sources: Sequence[Source], report: Reporter) -> pool.Task[dict[str, Digest]]:
+    def task(stop: pool.Stop) -> dict[str, Digest]:
+        digests = {}
+        for source in sources:
 
-        report(Began(source.name, source.size))
-        digest = ahead.hash_source(source, advance)
-        report(Ended(source.name, source.size, "hashed"))
-        return digest
+            def advance(done: int, name: str = source.name) -> None:
+                stop.check()
+                report(Moved(name, done))
+
+            report(Began(source.name, source.size))
+            digests[source.name] = ahead.hash_source(source, advance)
+            report(Ended(source.name, source.size, "hashed"))
+        return digests
 
     return task

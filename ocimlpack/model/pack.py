@@ -1,4 +1,4 @@
-"""A model's folder as an artifact: one raw layer for each file, a config and a manifest in memory.
+"""A model's folder as an artifact: layers that are its files, a config and a manifest in memory.
 
 Nothing is copied: the files themselves are the blobs, and what comes out is a store to copy from.
 The same paths and bytes give the same digest on every machine; docs/format.md has the rules.
@@ -19,6 +19,7 @@ from ocimlpack.model.detect import Item, detect
 from ocimlpack.model.digests import DigestCache
 from ocimlpack.model.formats import HEAD, Role, classify, mode, weight_rank
 from ocimlpack.model.hashing import hash_sources
+from ocimlpack.model.layers import PlannedBundle, PlannedFile, PlannedLayer, arrange
 from ocimlpack.model.names import selector
 from ocimlpack.model.options import (
     DEFAULTS,
@@ -29,13 +30,11 @@ from ocimlpack.model.options import (
     metadata_path,
     read_metadata,
 )
-from ocimlpack.model.source import SourceBlob
 from ocimlpack.model.tree import Entry, walk
 from ocimlpack.progress import Reporter, ignore
 from ocimlpack.spec import mediatypes
 from ocimlpack.spec.descriptor import Descriptor
 from ocimlpack.spec.digest import Digest
-from ocimlpack.spec.gojson import encode
 from ocimlpack.spec.manifest import Manifest, build
 from ocimlpack.stores.base import Blob, BytesBlob
 from ocimlpack.transfer.ahead import Source
@@ -43,47 +42,8 @@ from ocimlpack.transfer.ahead import Source
 __all__ = ["Options", "Packed", "Plan", "PlannedFile", "pack", "plan", "seal"]
 
 _ORDER: Final = {kind: place for place, kind in enumerate(mediatypes.KINDS)}
-_EPOCH: Final = "1970-01-01T00:00:00Z"
-_REGULAR_FILE: Final = 0
-
-
-@dataclass(frozen=True, slots=True)
-class PlannedFile:
-    """One file that will be a layer.
-
-    Attributes:
-        path: where it is in the model: relative, with `/`, in Unicode's composed form.
-        kind: what it is for.
-        size: bytes.
-        mode: the permission bits that it will be unpacked with.
-        source: where it lies.
-        blob: its content; opening it fails once the file is no longer what it was.
-    """
-
-    path: str
-    kind: mediatypes.Kind
-    size: int
-    mode: int
-    source: Path
-    blob: SourceBlob
-
-    def layer(self, digest: Digest) -> Descriptor:
-        """The layer that this file is, once its digest is known."""
-        about = {
-            "name": self.path.rpartition("/")[2],
-            "mode": self.mode,
-            "uid": 0,
-            "gid": 0,
-            "size": self.size,
-            "mtime": _EPOCH,
-            "typeflag": _REGULAR_FILE,
-        }
-        annotations = {
-            mediatypes.FILEPATH: self.path,
-            mediatypes.FILE_METADATA: encode(about).decode(),
-            mediatypes.TITLE: self.path,
-        }
-        return Descriptor(mediatypes.model_layer(self.kind), digest, self.size, annotations)
+_KEPT_HEAD: Final = 64
+"""Bytes of each file that are kept: enough to know a pointer of Git LFS by."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +51,7 @@ class Plan:
     """All that is known of the artifact before a byte is hashed.
 
     Attributes:
-        files: in the order of the manifest's layers.
+        layers: in the manifest's order.
         fields: fields of the config.
         annotations: annotations of the manifest.
         artifact_type: the manifest's artifactType, or None for none.
@@ -99,7 +59,7 @@ class Plan:
         warnings: what a person should know.
     """
 
-    files: tuple[PlannedFile, ...]
+    layers: tuple[PlannedLayer, ...]
     fields: Fields
     annotations: Mapping[str, str]
     artifact_type: str | None
@@ -107,9 +67,14 @@ class Plan:
     warnings: tuple[str, ...]
 
     @property
+    def files(self) -> tuple[PlannedFile, ...]:
+        """The files in all layers."""
+        return tuple(file for layer in self.layers for file in layer.files)
+
+    @property
     def sources(self) -> list[Source]:
         """The content whose digests are wanted, under the names that `seal` knows it by."""
-        return [Source(file.path, file.size, file.blob) for file in self.files]
+        return [Source(layer.name, layer.size, layer.blob) for layer in self.layers]
 
     @property
     def size(self) -> int:
@@ -125,7 +90,7 @@ class Packed:
         root: the manifest's descriptor.
         manifest: the manifest.
         config: the config's bytes.
-        files: in the order of the manifest's layers.
+        files: the files in all layers.
         warnings: what a person should know.
     """
 
@@ -201,13 +166,14 @@ def plan(folder: Path, options: Options = DEFAULTS) -> Plan:
     annotations |= {**about.annotations, **options.annotations}
     if "" in annotations:
         raise InputError("an annotation has no name")
+    layers = arrange([_planned(item) for item in items])
     return Plan(
-        files=tuple(map(_planned, items)),
+        layers=layers,
         fields=_merge(detected.fields, about.fields, _given(options, created)),
         annotations=annotations,
         artifact_type=kind,
         config=custom,
-        warnings=(*unmatched, *detected.warnings),
+        warnings=(*unmatched, *detected.warnings, *_bundled(layers)),
     )
 
 
@@ -216,12 +182,12 @@ def seal(plan: Plan, digests: Mapping[str, Digest]) -> Packed:
 
     Args:
         plan: what to pack.
-        digests: each file's digest by its path in the model.
+        digests: each layer's digest by its name.
 
     Raises:
         InvalidContentError: so many files that the manifest is too large for registries.
     """
-    layers = [file.layer(digests[file.path]) for file in plan.files]
+    layers = [layer.layer(digests[layer.name]) for layer in plan.layers]
     if plan.config:
         config, media_type = plan.config.content, plan.config.media_type
     else:
@@ -234,7 +200,7 @@ def seal(plan: Plan, digests: Mapping[str, Digest]) -> Packed:
         annotations=plan.annotations,
     )
     blobs: dict[Digest, Blob] = {
-        layer.digest: file.blob for layer, file in zip(layers, plan.files, strict=True)
+        layer.digest: planned.blob for layer, planned in zip(layers, plan.layers, strict=True)
     }
     blobs[manifest.config.digest] = BytesBlob(config)
     blobs[manifest.descriptor.digest] = BytesBlob(manifest.raw)
@@ -280,7 +246,8 @@ def _classify(
     items = []
     for entry in entries:
         head = entry.blob.head(HEAD)
-        items.append(Item(entry, classify(entry.path, head), head))
+        # Of very many files, whole heads would fill the memory.
+        items.append(Item(entry, classify(entry.path, head), mode(head), head[:_KEPT_HEAD]))
     unmatched = []
     for kind, globs in about.files.items():
         for glob in globs:
@@ -308,8 +275,17 @@ def _place(item: Item) -> tuple[int, int, bytes]:
 
 def _planned(item: Item) -> PlannedFile:
     blob = item.entry.blob
-    return PlannedFile(
-        item.path, item.role.kind, item.entry.size, mode(item.head), blob.source, blob
+    return PlannedFile(item.path, item.role.kind, item.entry.size, item.mode, blob.source, blob)
+
+
+def _bundled(layers: Sequence[PlannedLayer]) -> tuple[str, ...]:
+    bundles = [layer for layer in layers if isinstance(layer, PlannedBundle)]
+    if not bundles:
+        return ()
+    count = sum(len(bundle.files) for bundle in bundles)
+    return (
+        f"{count:,} small files are bundled into {len(bundles):,} archives, "
+        "as a manifest has no room for so many; some other programs don't unpack them",
     )
 
 

@@ -14,23 +14,20 @@ from typing import BinaryIO, Final
 
 from ocimlpack.errors import InputError, OcimlpackError, UnavailableError
 from ocimlpack.spec.descriptor import Descriptor
-from ocimlpack.stores.base import Blob, FileBlob, local_path
-from ocimlpack.stores.verify import check, chunks
+from ocimlpack.stores import duplicate
+from ocimlpack.stores.base import Blob
 
 TEMPORARY: Final = ".ocimlpack-"
 """How the names of files begin that are still being written."""
-
-_FICLONE: Final = 0x40049409
-"""The ioctl that shares a file's extents: https://man7.org/linux/man-pages/man2/FICLONE.2const.html"""
 
 _NO_ROOM: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
 
 def write_verified(blob: Blob, desc: Descriptor, path: Path, folder: Path) -> None:
-    """Write content under its final name, once all of it is known to be right and is on disk.
+    """Write a store's blob under its final name, once it is known to be right and is on disk.
 
     Args:
-        blob: the content.
+        blob: the content. What is another store's blob may become this one's, too, as a link.
         desc: what it has to be.
         path: the final name. Somebody else's file that is there by then is replaced by its equal.
         folder: where it is written first; on the same file system, made if it is absent.
@@ -41,7 +38,7 @@ def write_verified(blob: Blob, desc: Descriptor, path: Path, folder: Path) -> No
         InputError: the place can't be written to.
     """
     with replacing(path, folder) as (stream, temporary):
-        _fill(stream, blob, desc, temporary)
+        duplicate.fill(stream, blob, desc, name=temporary)
 
 
 @contextmanager
@@ -74,30 +71,6 @@ def replacing(path: Path, folder: Path) -> Iterator[tuple[BinaryIO, Path]]:
     finally:
         if temporary is not None:
             temporary.unlink(missing_ok=True)
-
-
-def _fill(stream: BinaryIO, blob: Blob, desc: Descriptor, temporary: Path) -> None:
-    source = local_path(blob)
-    if source is not None and _clone(source, stream.fileno()):
-        check(FileBlob(temporary), desc)
-        return
-    with blob.open() as content:
-        for chunk in chunks(content, desc):
-            stream.write(chunk)
-
-
-def _clone(source: Path, target: int) -> bool:
-    """Share the source's extents with the target: no bytes move, no room is taken."""
-    if sys.platform != "linux":
-        return False
-    import fcntl
-
-    with source.open("rb") as stream:
-        try:
-            fcntl.ioctl(target, _FICLONE, stream.fileno())
-        except OSError:
-            return False  # another file system, or one that can't
-    return True
 
 
 def write_atomically(path: Path, content: bytes) -> None:
@@ -150,7 +123,7 @@ def is_temporary(path: Path) -> bool:
 
 
 def remove_stale(folder: Path, seconds: float, *, dry_run: bool) -> list[tuple[str, int]]:
-    """Remove temporary files that nobody has written to for so long.
+    """Remove temporary files that nobody has touched for so long.
 
     Returns:
         Their paths, each with its bytes.
@@ -159,7 +132,9 @@ def remove_stale(folder: Path, seconds: float, *, dry_run: bool) -> list[tuple[s
     for path in sorted(folder.glob(f"{TEMPORARY}*")):
         try:
             status = path.stat()
-            if time.time() - status.st_mtime < seconds:
+            # What was linked here a moment ago may have been written long before.
+            linked = status.st_nlink > 1
+            if time.time() - (status.st_ctime if linked else status.st_mtime) < seconds:
                 continue
             if not dry_run:
                 path.unlink()

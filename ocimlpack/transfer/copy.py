@@ -17,7 +17,13 @@ from ocimlpack.progress import Began, Ended, Moved, Outcome, Planned, Reporter, 
 from ocimlpack.spec.descriptor import Descriptor
 from ocimlpack.spec.digest import Digest
 from ocimlpack.spec.manifest import Index, Manifest
-from ocimlpack.spec.mediatypes import FILEPATH, MODEL_CONFIG, TITLE, is_manifest
+from ocimlpack.spec.mediatypes import (
+    FILEPATH,
+    MODEL_CONFIG,
+    TITLE,
+    is_manifest,
+    parse_model_layer,
+)
 from ocimlpack.stores.base import (
     BytesBlob,
     Mountable,
@@ -174,7 +180,10 @@ def label(desc: Descriptor) -> str:
     """What progress calls a piece of content: its path, else its digest."""
     if desc.media_type == MODEL_CONFIG:
         return "config"
-    return desc.annotations.get(FILEPATH) or desc.annotations.get(TITLE) or str(desc.digest)
+    path, title = desc.annotations.get(FILEPATH), desc.annotations.get(TITLE)
+    # An archive's path is that of the folder that it fills, as others may fill it too.
+    archive = (parse_model_layer(desc.media_type) or ("", "raw"))[1] != "raw"
+    return (title or path if archive else path or title) or str(desc.digest)
 
 
 class _Mover:

@@ -653,7 +653,7 @@ def test_a_file_whose_size_is_a_lie_is_refused(
 def test_too_many_files_for_a_manifest_are_refused(tmp_path: Path) -> None:
     planned = plan(write(tmp_path, {"a.bin": "x"}))
     (file,) = planned.files
-    many = replace(planned, files=tuple(replace(file, path=f"{n}.bin") for n in range(12_000)))
+    many = replace(planned, layers=tuple(replace(file, path=f"{n}.bin") for n in range(12_000)))
     digest = Digest.of(b"x")
     with pytest.raises(InvalidContentError, match=r"manifest of 12000 layers") as caught:
         seal(many, {file.path: digest for file in many.files})
