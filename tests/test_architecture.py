@@ -30,8 +30,13 @@ RANKS = {name: rank for rank, names in enumerate(LAYERS) for name in names}
 IMPORTERS: dict[str, tuple[str, ...]] = {
     "click": ("cli/",),
     "rich": ("cli/",),
-    # A session is used by all threads of the pool at once: its tokens and counters need a lock.
-    "threading": ("transfer/pool.py", "stores/_oras.py"),
+    # Threads are started in the pool only; what several of them use at once needs a lock.
+    "threading": (
+        "transfer/pool.py",
+        "transfer/ranges.py",
+        "transfer/links.py",
+        "stores/_oras.py",
+    ),
     "concurrent": ("transfer/pool.py",),
     "multiprocessing": ("transfer/pool.py",),
     "oras": ("stores/_oras.py",),

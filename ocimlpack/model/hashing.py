@@ -63,26 +63,44 @@ def hash_sources(
     unread = [source for source in sources if source.name not in found.digests]
     if not unread:
         return found
-    began = time.time_ns()
+    memory = _Memory(cache, time.time_ns())
     at_once = [each for each in unread if destination and each.size >= ahead.WORTHWHILE]
-    try:
-        # The small ones first: they take no time, and their digests may spare the user an error
-        # in the middle of the large ones.
-        first = [source for source in unread if source not in at_once]
-        found.digests |= _hash(first, jobs, report)
-        if destination and at_once:
-            sent = ahead.send(
-                at_once,
-                destination,
-                jobs=jobs,
-                report=report,
-                hashed=lambda source, digest: found.digests.update({source.name: digest}),
-            )
-            found.sent = {each.digest: each.outcome for each in sent if each.outcome}
-    finally:
-        # Also of a run that fails: the next one then need not read them again.
-        _remember(unread, found.digests, cache, began)
+    # The small ones first: they take no time, and their digests may spare the user an error in the
+    # middle of the large ones.
+    first = [source for source in unread if source not in at_once]
+    found.digests |= _hash(first, jobs, report, memory)
+    if destination and at_once:
+        sent = ahead.send(
+            at_once,
+            destination,
+            jobs=jobs,
+            report=report,
+            hashed=lambda source, digest: memory.keep({source: digest}),
+        )
+        for source, each in zip(at_once, sent, strict=True):
+            found.digests[source.name] = each.digest
+            if each.outcome:
+                found.sent[each.digest] = each.outcome
     return found
+
+
+@dataclass(frozen=True, slots=True)
+class _Memory:
+    """Where digests go as soon as they are known: a run that is killed need not begin again."""
+
+    cache: DigestCache | None
+    began: int
+
+    def keep(self, digests: Mapping[Source, Digest]) -> None:
+        if self.cache is not None:
+            self.cache.remember(
+                (
+                    (source.blob.source, source.blob.seen, digest)
+                    for source, digest in digests.items()
+                    if isinstance(source.blob, _FILES)
+                ),
+                self.began,
+            )
 
 
 def _known(sources: Sequence[Source], cache: DigestCache | None) -> dict[str, Digest]:
@@ -93,24 +111,9 @@ def _known(sources: Sequence[Source], cache: DigestCache | None) -> dict[str, Di
     return {name: known[blob.source] for name, blob in blobs.items() if blob.source in known}
 
 
-def _remember(
-    sources: Sequence[Source],
-    digests: Mapping[str, Digest],
-    cache: DigestCache | None,
-    began: int,
-) -> None:
-    if cache is not None:
-        cache.remember(
-            (
-                (each.blob.source, each.blob.seen, digests[each.name])
-                for each in sources
-                if isinstance(each.blob, _FILES) and each.name in digests
-            ),
-            began,
-        )
-
-
-def _hash(sources: Sequence[Source], jobs: int, report: Reporter) -> dict[str, Digest]:
+def _hash(
+    sources: Sequence[Source], jobs: int, report: Reporter, memory: _Memory
+) -> dict[str, Digest]:
     if not sources:
         return {}
     # The largest first: begun last, one of them would be hashed alone while the other jobs idle.
@@ -119,12 +122,14 @@ def _hash(sources: Sequence[Source], jobs: int, report: Reporter) -> dict[str, D
     large = [source for source in ordered if source.size >= _TINY]
     tiny = ordered[len(large) :]
     groups = [[source] for source in large] + ([tiny] if tiny else [])
-    found = pool.run([_hashing(group, report) for group in groups], jobs)
-    return {name: digest for digests in found for name, digest in digests.items()}
+    found = pool.run([_hashing(group, report, memory) for group in groups], jobs)
+    return {source.name: digest for digests in found for source, digest in digests.items()}
 
 
-def _hashing(sources: Sequence[Source], report: Reporter) -> pool.Task[dict[str, Digest]]:
-    def task(stop: pool.Stop) -> dict[str, Digest]:
+def _hashing(
+    sources: Sequence[Source], report: Reporter, memory: _Memory
+) -> pool.Task[dict[Source, Digest]]:
+    def task(stop: pool.Stop) -> dict[Source, Digest]:
         digests = {}
         for source in sources:
 
@@ -133,8 +138,9 @@ def _hashing(sources: Sequence[Source], report: Reporter) -> pool.Task[dict[str,
                 report(Moved(name, done))
 
             report(Began(source.name, source.size))
-            digests[source.name] = ahead.hash_source(source, advance)
+            digests[source] = ahead.hash_source(source, advance)
             report(Ended(source.name, source.size, "hashed"))
+        memory.keep(digests)
         return digests
 
     return task
