@@ -43,7 +43,7 @@ format: $(FULL) ## put the code into ruff's format
 	$(RUN)ruff format .
 
 bench: $(FULL) ## compare transfers with the oras CLI; see benchmarks/README.md
-	@$(RUN)python -m benchmarks.transfer $(ARGS)
+	@$(RUN)python -m benchmarks $(ARGS)
 
 clean: ## remove everything that make made
 	rm -rf .venv .venv-* .cache .mypy_cache .pytest_cache .ruff_cache demo build dist
