@@ -12,9 +12,12 @@ import pytest
 
 from ocimlpack.errors import ConflictError, IntegrityError
 from ocimlpack.model import archive, layers
+from ocimlpack.model.artifact import members
 from ocimlpack.model.bundle import BundleBlob, Part
 from ocimlpack.model.layers import PlannedBundle, PlannedFile, arrange
+from ocimlpack.model.listing import contents
 from ocimlpack.model.pack import pack, plan
+from ocimlpack.model.receipt import verify
 from ocimlpack.model.source import Seen, SourceBlob
 from ocimlpack.model.unpack import Folder
 from ocimlpack.progress import Event, Planned
@@ -43,6 +46,7 @@ PATHS = [
     "größe/ünï.json",
     "漢字/" + "字" * 60,
     "d/" + "e" * 98 + "/f",
+    "é" + "n" * 89,  # whose record has 101 bytes, and would have 98 without its own length
 ]
 
 
@@ -119,6 +123,8 @@ def test_a_prefix_is_as_long_as_it_can_be(tmp_path: Path) -> None:
     begin = read(bundle(tmp_path, "a/" * 60 + "b"))[:512]
     assert begin[:100].rstrip(b"\0") == b"b"
     assert begin[345:500].rstrip(b"\0") == b"/".join([b"a"] * 60)
+    begin = read(bundle(tmp_path, "p" * 155 + "/" + "n" * 100))[:512]
+    assert (begin[:100], begin[345:500]) == (b"n" * 100, b"p" * 155)
 
 
 def test_reading_begins_anywhere(tmp_path: Path) -> None:
@@ -323,6 +329,7 @@ def test_an_archive_has_bounds() -> None:
         assert max(len(each.files) for each in found) <= layers.MAX_PARTS
         sizes = [sum(file.size for file in each.files) for each in found]
         assert max(sizes) <= layers.MAX_BYTES
+        assert all(len(each.files) > 1 for each in found if isinstance(each, PlannedBundle))
         mean = max(size * 30_000 / 2**24, 30_000 / 1024)
         assert mean / 1.5 < len(found) < mean * 1.5
 
@@ -457,6 +464,45 @@ def test_a_file_of_a_bundle_that_changes_is_refused(low_limits: None, tmp_path: 
     with pytest.raises(ConflictError, match=r"000005\.json changed while it was being read"):
         copy(packed, packed.root, layout, ["1.0"])
     assert layout.tags() == []
+
+
+def test_a_bundle_is_listed_file_by_file(low_limits: None, tmp_path: Path) -> None:
+    files = model(tmp_path, 100)
+    packed = pack(tmp_path)
+    bundles = [each for each in members(packed.manifest) if each.encoding == "tar"]
+    listed = [entry for each in bundles for entry in contents(each, packed.fetch(each.desc))]
+    assert len(listed) > 90
+    for entry in listed:
+        assert entry.digest == Digest.of(files[entry.path])
+        assert entry.size == len(files[entry.path])
+        assert entry.mode == (0o755 if entry.path.endswith(".sh") else 0o644)
+    with pytest.raises(IntegrityError):
+        contents(bundles[0], packed.fetch(bundles[1].desc))
+
+
+def test_a_folder_is_brought_up_to_date(low_limits: None, tmp_path: Path) -> None:
+    files = model(tmp_path / "model", 150)
+    out = tmp_path / "out"
+
+    def pull() -> int:
+        packed = pack(tmp_path / "model")
+        with Folder(out, packed.manifest, reference="m") as target:
+            moved = copy(packed, packed.root, target, wanted=target.wants).moved
+            target.commit()
+        return moved
+
+    whole = pull()
+    for at in range(0, 150, 30):
+        name = next(path for path in sorted(files) if f"{at:06d}" in path)
+        (tmp_path / "model" / name).unlink()
+        del files[name]
+    new = {"data/05/new.json": b"new", "data/39/000039.json": b"changed"}
+    files |= new
+    write(tmp_path / "model", new)
+    assert pull() < whole * 0.9
+    assert tree(out) == files
+    assert pull() == 0
+    assert verify(out).extra == ()
 
 
 def test_some_files_of_a_bundle_can_be_pulled(low_limits: None, tmp_path: Path) -> None:
