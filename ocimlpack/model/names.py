@@ -39,6 +39,11 @@ _DEVICE: Final = re.compile(
 # in there would be run by the next git command.
 _RESERVED: Final = frozenset({".git", "git~1", OWN_FOLDER})
 
+_PLAIN_PART: Final = r"[A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]+)*"
+_PLAIN: Final = re.compile(rf"{_PLAIN_PART}(?:/{_PLAIN_PART})*")
+"""What nearly every path looks like. Of such a one only devices have to be looked for, and that
+saves most of the time that folders of very many files take."""
+
 
 def check_path(path: str) -> str:
     """The path, if it can be created below a folder on every system and nowhere else.
@@ -51,6 +56,9 @@ def check_path(path: str) -> str:
     Raises:
         InvalidContentError: says what is wrong with it.
     """
+    plain = len(path) <= MAX_PART and _PLAIN.fullmatch(path)
+    if plain and not any(_DEVICE.match(part.partition(".")[0]) for part in path.split("/")):
+        return path
     if reason := _problem(path):
         shown = path if len(path) <= 120 else path[:117] + "..."
         raise InvalidContentError(f"unsafe file name {shown!r}: {reason}")
@@ -151,6 +159,8 @@ def _key(path: str) -> str:
 
     Canonical caseless matching: https://www.unicode.org/versions/Unicode15.0.0/ch03.pdf, D145.
     """
+    if path.isascii():
+        return path.lower()
     folded = unicodedata.normalize("NFD", path).casefold()
     return unicodedata.normalize("NFC", unicodedata.normalize("NFD", folded))
 
