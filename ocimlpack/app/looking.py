@@ -44,7 +44,7 @@ def inspect(reference: str, **options: Unpack[Connection]) -> Inspected:
         packed = seal(planned, hash_folder(planned, cast(Moving, options)).digests)
         return _inspected(str(ref), packed, packed.root, ())
     with places.found(ref, options) as (store, root):
-        tags = places.tags_of(store, root, _MAX_TAGS)
+        tags = places.tags_of(store, root, _MAX_TAGS, options.get("report", ignore))
         return _inspected(places.pinned(ref, root), store, root, tags)
 
 
@@ -86,7 +86,8 @@ def verify(target: str, **options: Unpack[Connection]) -> Verified:
             blobs = list(layout.blobs())
             _read_through(layout, blobs, options)
         return Verified(str(ref), "", len(blobs), sum(blob.size for blob in blobs))
-    with places.found(ref, options) as (store, root):
+    # What a mirror has says nothing of what is stored there.
+    with places.found(ref, options, mirrored=False) as (store, root):
         plan = transfer.plan(store, root)
         _read_through(store, list(plan.leaves), options)
         count = len(plan.leaves) + len(plan.manifests)

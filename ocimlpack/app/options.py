@@ -18,6 +18,9 @@ class Connection(TypedDict, total=False):
         plain_http: speak http; None (the default) means only to loopback hosts.
         insecure: do not verify TLS certificates.
         ca_file: a PEM file of certificate authorities to trust instead of the system's.
+        mirrors: addresses of mirrors that are asked, in this order, before the registry that
+            something is read from: `http[s]://HOST[:PORT][/PREFIX]`. They come before those of the
+            configuration file.
         jobs: how many files are moved or hashed at a time (default 4).
         report: called with progress events, from any thread.
     """
@@ -25,6 +28,7 @@ class Connection(TypedDict, total=False):
     plain_http: bool | None
     insecure: bool
     ca_file: StrPath | None
+    mirrors: Sequence[str]
     jobs: int
     report: Reporter
 

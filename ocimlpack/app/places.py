@@ -10,13 +10,14 @@ from pathlib import Path
 from typing import TypeVar
 
 from ocimlpack.app.options import Connection, StrPath
-from ocimlpack.errors import ConflictError, InputError, NotFoundError
-from ocimlpack.progress import Warned, ignore
+from ocimlpack.errors import ConflictError, InputError, NotFoundError, UnavailableError
+from ocimlpack.progress import Reporter, Warned, ignore
 from ocimlpack.spec.descriptor import Descriptor
 from ocimlpack.spec.reference import DEFAULT_TAG, Kind, Reference
 from ocimlpack.stores import open as stores
 from ocimlpack.stores.base import ReadableStore, Store, TagLister, capability
 from ocimlpack.stores.layout_reader import LayoutReader
+from ocimlpack.stores.settings import Mirror
 
 DEFAULT_JOBS = 4
 
@@ -24,12 +25,17 @@ Opened = TypeVar("Opened", bound=ReadableStore)
 
 
 def access(options: Connection) -> stores.Access:
-    """How registries are reached, from a function's options."""
+    """How registries are reached, from a function's options.
+
+    Raises:
+        InputError: a mirror's address is none.
+    """
     ca_file = options.get("ca_file")
     return stores.Access(
         plain_http=options.get("plain_http"),
         insecure=options.get("insecure", False),
         ca_file=os.fspath(ca_file) if ca_file else None,
+        mirrors=tuple(Mirror.parse(url) for url in options.get("mirrors", ())),
         report=options.get("report", ignore),
     )
 
@@ -68,11 +74,18 @@ def folder(ref: Reference) -> Path:
 
 
 @contextmanager
-def found(ref: Reference, options: Connection) -> Iterator[tuple[ReadableStore, Descriptor]]:
+def found(
+    ref: Reference, options: Connection, *, mirrored: bool = True
+) -> Iterator[tuple[ReadableStore, Descriptor]]:
     """Open the place of a reference to read, and resolve the reference there.
 
     Where both are written, the digest decides, and a tag that stands for something else is
     reported. A layout or an archive that holds one manifest needs neither.
+
+    Args:
+        ref: the reference.
+        options: how registries are reached.
+        mirrored: whether a registry's content may come from its mirrors.
 
     Raises:
         NotFoundError: the place, the tag or the digest is not there.
@@ -85,7 +98,8 @@ def found(ref: Reference, options: Connection) -> Iterator[tuple[ReadableStore, 
             f"{path} is a folder; this takes a packed model",
             hint=f"pack it first: ocimlpack pack {ref.repository} -t NAME",
         )
-    with _located(stores.reading(ref, access(options)), ref, options) as located:
+    opened = stores.reading(ref, access(options), mirrored=mirrored)
+    with _located(opened, ref, options) as located:
         yield located
 
 
@@ -126,14 +140,17 @@ def _resolve(store: ReadableStore, ref: Reference) -> Descriptor:
 
 
 def _check_tag(store: ReadableStore, ref: Reference, options: Connection) -> None:
+    report = options.get("report", ignore)
     try:
         stands_for = str(store.resolve(ref.tag or DEFAULT_TAG).digest)
     except NotFoundError:
         stands_for = "nothing"
+    except UnavailableError as error:
+        # What the digest names was found: in a mirror, while the registry is down.
+        report(Warned(f"the tag {ref.tag} can't be checked: {error.message}; the digest decides"))
+        return
     if stands_for != str(ref.digest):
-        options.get("report", ignore)(
-            Warned(f"the tag {ref.tag} stands for {stands_for} now; the digest decides")
-        )
+        report(Warned(f"the tag {ref.tag} stands for {stands_for} now; the digest decides"))
 
 
 def _explained(error: NotFoundError, ref: Reference) -> NotFoundError:
@@ -186,7 +203,9 @@ def pinned(ref: Reference, desc: Descriptor) -> str:
     return str(replace(ref, tag=None, digest=desc.digest))
 
 
-def tags_of(store: ReadableStore, desc: Descriptor, limit: int) -> tuple[str, ...]:
+def tags_of(
+    store: ReadableStore, desc: Descriptor, limit: int, report: Reporter = ignore
+) -> tuple[str, ...]:
     """The tags that stand for a manifest, where the store lists tags and there are not too many.
 
     Each tag of a registry has to be resolved by a request of its own, hence the limit.
@@ -196,7 +215,12 @@ def tags_of(store: ReadableStore, desc: Descriptor, limit: int) -> tuple[str, ..
     lister = capability(store, TagLister)
     if lister is None:
         return ()
-    names = lister.tags()
-    if len(names) > limit:
+    try:
+        names = lister.tags()
+        if len(names) > limit:
+            return ()
+        return tuple(name for name in names if store.resolve(name).digest == desc.digest)
+    except UnavailableError as error:
+        # The manifest was found all the same: in a mirror, while the registry is down.
+        report(Warned(f"the tags are not known: {error.message}"))
         return ()
-    return tuple(name for name in names if store.resolve(name).digest == desc.digest)

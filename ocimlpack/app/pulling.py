@@ -34,6 +34,7 @@ def pull(
     include: Sequence[str] = (),
     exclude: Sequence[str] = (),
     force: bool = False,
+    durable: bool = False,
     **options: Unpack[Connection],
 ) -> Pulled:
     """Bring a model's files into a folder, each verified before it gets its name there.
@@ -44,6 +45,8 @@ def pull(
         include: glob patterns; only files that match one are brought.
         exclude: glob patterns; files that match one are left out.
         force: replace a folder that holds something else, once all is verified.
+        durable: return only when all is on disk. Else a machine that loses its power in the next
+            half minute may lose files, which `verify` finds and another pull brings again.
         **options: see `Connection`.
 
     Raises:
@@ -63,6 +66,7 @@ def pull(
             include=include,
             exclude=exclude,
             force=force,
+            durable=durable,
             jobs=places.jobs(options),
             report=report,
         ) as folder:
@@ -158,7 +162,8 @@ def resolve(reference: str, *, cache: StrPath | None = None, **options: Unpack[C
     path = root / digest.algorithm / digest.hex
     if receipt.pulled(path) == digest:
         return path
-    pull(str(ref.at(digest)), path, **options)
+    # On disk before it is handed out: nobody verifies it again after a loss of power.
+    pull(str(ref.at(digest)), path, durable=True, **options)
     return path
 
 

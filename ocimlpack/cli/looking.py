@@ -7,7 +7,14 @@ from typing import Any
 import click
 
 from ocimlpack.cli import render
-from ocimlpack.cli.options import PATH, command, given, option, registry_options
+from ocimlpack.cli.options import (
+    PATH,
+    command,
+    given,
+    mirror_option,
+    option,
+    registry_options,
+)
 from ocimlpack.cli.output import Output, pass_output
 from ocimlpack.cli.progress import reporting
 
@@ -27,6 +34,7 @@ _SHOWN_EXTRA = 10
 @option("--config", is_flag=True, help="Print the config's bytes, exactly.")
 @option("--files", is_flag=True, help="List the files with their digests.")
 @registry_options
+@mirror_option
 @pass_output
 def inspect(
     output: Output, /, reference: str, manifest: bool, config: bool, files: bool, **options: Any

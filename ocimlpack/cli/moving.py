@@ -13,6 +13,7 @@ from ocimlpack.cli.options import (
     filter_options,
     given,
     jobs_option,
+    mirror_option,
     option,
     packing_options,
     registry_options,
@@ -92,6 +93,7 @@ def pack(
 @_dry_run
 @packing_options
 @registry_options
+@mirror_option
 @pass_output
 def push(
     output: Output,
@@ -132,7 +134,14 @@ def push(
 )
 @filter_options("Options", "pulled")
 @option("--force", is_flag=True, help="Replace a folder that is not empty and not a pulled model.")
+@option(
+    "--durable",
+    is_flag=True,
+    default=None,
+    help="Wait until all is on disk, safe from a loss of power.",
+)
 @registry_options
+@mirror_option
 @pass_output
 def pull(
     output: Output,
@@ -146,9 +155,9 @@ def pull(
 ) -> None:
     """Fetch a model's files, each verified against its digest."""
     to_stdout = directory == "-"
-    if to_stdout and (output.json or force):
-        wrong = "--json" if output.json else "--force"
-        raise click.UsageError(f"{wrong} does not go with -o -: standard output carries the file")
+    wrong = {"--json": output.json, "--force": force, "--durable": options["durable"]}
+    for name in (name for name, chosen in wrong.items() if chosen and to_stdout):
+        raise click.UsageError(f"{name} does not go with -o -: standard output carries the file")
     from ocimlpack.app import pulling
 
     if to_stdout:
@@ -191,6 +200,7 @@ def pull(
 @option("--referrers", is_flag=True, help="Copy signatures and all else that refers to it, too.")
 @_dry_run
 @registry_options
+@mirror_option
 @pass_output
 def copy(
     output: Output,

@@ -141,6 +141,18 @@ def registry_options(function: F) -> F:
     return function
 
 
+def mirror_option(function: F) -> F:
+    """Add what commands take that read from a registry."""
+    return option(
+        "--mirror",
+        "mirrors",
+        multiple=True,
+        metavar="URL",
+        section="Registry",
+        help="Ask here for content first: http[s]://HOST[/PREFIX]. Repeatable.",
+    )(function)
+
+
 def filter_options(section: str, verb: str) -> Callable[[F], F]:
     """Add --include and --exclude.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,13 +12,15 @@ from typing import TYPE_CHECKING
 from ocimlpack.errors import InputError, NotFoundError, UnsupportedError
 from ocimlpack.progress import Reporter, ignore
 from ocimlpack.spec.reference import Kind, Reference
-from ocimlpack.stores import home
+from ocimlpack.stores import home, settings
 from ocimlpack.stores.base import ReadableStore, Store
 from ocimlpack.stores.layout import LayoutStore
+from ocimlpack.stores.settings import Mirror
 
 if TYPE_CHECKING:
     from ocimlpack.stores._oras import Session
     from ocimlpack.stores.credentials import Credential
+    from ocimlpack.stores.registry import RegistryStore
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,12 +31,14 @@ class Access:
         plain_http: speak http; None means to loopback hosts only.
         insecure: do not verify TLS certificates.
         ca_file: a PEM file of authorities to trust instead of the system's.
+        mirrors: where content is asked for first, before the mirrors of the configuration file.
         report: gets an event for each retry.
     """
 
     plain_http: bool | None = None
     insecure: bool = False
     ca_file: str | None = None
+    mirrors: tuple[Mirror, ...] = ()
     report: Reporter = ignore
 
 
@@ -44,11 +48,17 @@ def locate(text: str) -> Reference:
 
 
 @contextmanager
-def reading(ref: Reference, access: Access) -> Iterator[ReadableStore]:
+def reading(ref: Reference, access: Access, *, mirrored: bool = True) -> Iterator[ReadableStore]:
     """The store that a location is in, to read from.
+
+    Args:
+        ref: the location.
+        access: how registries are reached.
+        mirrored: whether a registry's content may come from its mirrors.
 
     Raises:
         NotFoundError: there is no such layout or archive.
+        InputError: the configuration file, which names the mirrors, can't be used.
         UnsupportedError: this version can't reach that kind of place.
     """
     from ocimlpack.stores.archive import ArchiveReader
@@ -56,7 +66,10 @@ def reading(ref: Reference, access: Access) -> Iterator[ReadableStore]:
     if ref.kind is Kind.ARCHIVE:
         yield ArchiveReader(_path(ref))
         return
-    with _opened(ref, access, create=False) as store:
+    mirrors: tuple[Mirror, ...] = ()
+    if ref.kind is Kind.REGISTRY and mirrored:
+        mirrors = (*access.mirrors, *settings.load().mirrors_of(ref.host))
+    with _opened(ref, access, create=False, mirrors=mirrors) as store:
         yield store
 
 
@@ -114,11 +127,11 @@ def local_store(name: str = "", *, create: bool = False) -> LayoutStore:
 
 
 @contextmanager
-def _opened(ref: Reference, access: Access, *, create: bool) -> Iterator[Store]:
+def _opened(
+    ref: Reference, access: Access, *, create: bool, mirrors: Sequence[Mirror] = ()
+) -> Iterator[Store]:
     if ref.kind is Kind.REGISTRY:
-        from ocimlpack.stores.registry import RegistryStore
-
-        store = RegistryStore(session(ref.host, access), ref.repository)
+        store = _registry(ref, access, mirrors)
         try:
             yield store
         finally:
@@ -131,6 +144,37 @@ def _opened(ref: Reference, access: Access, *, create: bool) -> Iterator[Store]:
         raise InputError(f"{ref} is a folder, not a place for artifacts{_layout_hint(ref)}")
     else:
         raise UnsupportedError(f"this version can't reach an {ref.kind}: {ref.place}")
+
+
+def _registry(ref: Reference, access: Access, mirrors: Sequence[Mirror]) -> RegistryStore:
+    from ocimlpack.stores.registry import RegistryStore
+
+    registry = session(ref.host, access)
+    # A registry that is a mirror of others, as of all that are not named, is none of itself.
+    others = [each for each in mirrors if (each.host, each.prefix) != (ref.host, "")]
+    if not others:
+        return RegistryStore(registry, ref.repository)
+    from ocimlpack.stores.mirrors import MirroredStore, MirrorSession, Place
+
+    places = [
+        Place(
+            mirror.url,
+            RegistryStore(
+                MirrorSession(
+                    mirror.host,
+                    registry=registry,
+                    plain_http=mirror.plain_http,
+                    insecure=access.insecure,
+                    ca_file=mirror.ca_file or access.ca_file,
+                    report=access.report,
+                ),
+                mirror.prefix + ref.repository,
+            ),
+            access.report,
+        )
+        for mirror in others
+    ]
+    return MirroredStore(registry, ref.repository, places, access.report)
 
 
 def _path(ref: Reference) -> Path:

@@ -1,0 +1,192 @@
+"""What a person, or a machine's administrator, has settled in the configuration file."""
+
+from __future__ import annotations
+
+import os
+import re
+import urllib.parse
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, Final
+
+from ocimlpack.errors import InputError, InvalidReferenceError
+from ocimlpack.spec.reference import check_host, check_repository
+
+VARIABLE: Final = "OCIMLPACK_CONFIG"
+ANY_HOST: Final = "*"
+"""Stands for every registry that is not named itself."""
+
+_MIRROR_KEYS: Final = ("url", "ca-file")
+
+
+@dataclass(frozen=True, slots=True)
+class Mirror:
+    """Another place that may have what a registry has.
+
+    Attributes:
+        url: as it was written, for messages.
+        host: its `host[:port]`.
+        prefix: what stands before a repository's name there, with a slash behind it; may be empty.
+        plain_http: whether it speaks http.
+        ca_file: a PEM file of authorities to trust for it, or None for those of all registries.
+    """
+
+    url: str
+    host: str
+    prefix: str = ""
+    plain_http: bool = False
+    ca_file: str | None = None
+
+    @classmethod
+    def parse(cls, url: str, ca_file: str | None = None) -> Mirror:
+        """Take `http[s]://HOST[:PORT][/PREFIX]` apart.
+
+        Raises:
+            InputError: it has not that form.
+        """
+        if not re.fullmatch(r"https?://[^/\s]+(/\S*)?", url, re.IGNORECASE):
+            raise InputError(
+                f"not a mirror's address: {url!r:.200}",
+                hint="write http://HOST[:PORT] or https://HOST[:PORT], and what stands before the "
+                "repository's name there as a path",
+            )
+        parts = urllib.parse.urlsplit(url)
+        if "@" in parts.netloc:
+            # Nothing of it is shown: what stands before the '@' may be a password.
+            host = parts.netloc.rpartition("@")[2]
+            raise InputError(
+                "credentials do not belong in a mirror's address", hint=f"ocimlpack login {host}"
+            )
+        if parts.query or parts.fragment:
+            raise InputError(
+                f"a mirror's address ends with its path: {url!r:.200}",
+                hint="which registry is meant is told to each mirror in any case",
+            )
+        # `https://HOST/v2/PREFIX` is how containerd's hosts.toml writes it, with override_path.
+        path = parts.path.strip("/")
+        prefix = path.removeprefix("v2").removeprefix("/") if re.match(r"v2(/|$)", path) else path
+        try:
+            host = check_host(parts.netloc, url)
+            if prefix:
+                check_repository(prefix, url)
+        except InvalidReferenceError as error:
+            raise InputError(f"in a mirror's address: {error.message}", hint=error.hint) from error
+        return cls(url, host, f"{prefix}/" if prefix else "", parts.scheme == "http", ca_file)
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """The configuration file's content.
+
+    Attributes:
+        mirrors: registry → its mirrors, in the order in which they are asked.
+    """
+
+    mirrors: Mapping[str, tuple[Mirror, ...]] = field(default_factory=lambda: MappingProxyType({}))
+
+    def mirrors_of(self, host: str) -> tuple[Mirror, ...]:
+        """The mirrors of a registry: those under its name, else those of every registry."""
+        found = self.mirrors.get(host)
+        return self.mirrors.get(ANY_HOST, ()) if found is None else found
+
+
+def path() -> Path:
+    """Where the file is: `$OCIMLPACK_CONFIG`, else in the user's configuration folder.
+
+    https://specifications.freedesktop.org/basedir-spec/latest/
+    """
+    if chosen := os.environ.get(VARIABLE):
+        return Path(chosen).expanduser().absolute()
+    base = os.environ.get("XDG_CONFIG_HOME", "")
+    # The specification: a relative path there is invalid and to be ignored.
+    root = Path(base) if os.path.isabs(base) else Path.home() / ".config"
+    return root / "ocimlpack" / "config.toml"
+
+
+def load() -> Settings:
+    """Read the file. There need not be one, unless `$OCIMLPACK_CONFIG` names it.
+
+    Raises:
+        InputError: it can't be read, is no TOML, or says what is not understood.
+    """
+    file = path()
+    try:
+        content = file.read_bytes()
+    except FileNotFoundError as error:
+        if os.environ.get(VARIABLE):
+            raise InputError(f"${VARIABLE} names {file}, which is not there") from error
+        return Settings()
+    except OSError as error:
+        raise InputError(f"can't read {file}: {error.strerror}") from error
+    import tomllib  # most users have no such file
+
+    try:
+        document = tomllib.loads(content.decode("utf-8-sig"))
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{file} is not TOML: {error}") from error
+    try:
+        _check_keys(document, "the file", tuple(_TABLES))
+        return Settings(
+            **{
+                key: read(document[key], file.parent)
+                for key, read in _TABLES.items()
+                if key in document
+            }
+        )
+    except InputError as error:
+        raise InputError(f"{file}: {error.message}", hint=error.hint) from error
+
+
+def _read_mirrors(table: object, folder: Path) -> Mapping[str, tuple[Mirror, ...]]:
+    if not isinstance(table, dict):
+        raise InputError("mirrors is not a table", hint='write [mirrors], then "HOST" = ["URL"]')
+    found = {}
+    for host, entries in table.items():
+        place = f'mirrors."{host}"'
+        if not isinstance(entries, list):
+            raise InputError(f"{place} is not a list", hint=f'write "{host}" = ["URL"]')
+        try:
+            name = host if host == ANY_HOST else check_host(host, host)
+        except InvalidReferenceError as error:
+            raise InputError(f"in mirrors: {error.message}") from error
+        found[name] = tuple(
+            _read_mirror(entry, f"{place}, entry {number}", folder)
+            for number, entry in enumerate(entries, 1)
+        )
+    return MappingProxyType(found)
+
+
+def _read_mirror(entry: object, place: str, folder: Path) -> Mirror:
+    table = {"url": entry} if isinstance(entry, str) else entry
+    if not isinstance(table, dict):
+        raise InputError(f"{place} is neither an address nor a table with url = an address")
+    _check_keys(table, place, _MIRROR_KEYS)
+    for key in _MIRROR_KEYS:
+        if not isinstance(table.get(key, ""), str):
+            raise InputError(f"{place}: {key} is not text")
+    if "url" not in table:
+        raise InputError(f"{place} has no url")
+    # Relative to the file, so that both can be mounted or copied together.
+    ca_file = folder / Path(table["ca-file"]).expanduser() if "ca-file" in table else None
+    try:
+        return Mirror.parse(table["url"], str(ca_file) if ca_file else None)
+    except InputError as error:
+        raise InputError(f"{place}: {error.message}", hint=error.hint) from error
+
+
+def _check_keys(table: Mapping[str, Any], place: str, known: tuple[str, ...]) -> None:
+    unknown = sorted(table.keys() - set(known))
+    if unknown:
+        raise InputError(
+            f"{place} has an unknown key: {unknown[0]!r}", hint=f"known are: {', '.join(known)}"
+        )
+
+
+_TABLES: Final[Mapping[str, Callable[[object, Path], Any]]] = MappingProxyType(
+    {
+        "mirrors": _read_mirrors,
+    }
+)
+"""The file's tables: each is a field of `Settings`, and what reads it."""
