@@ -34,6 +34,7 @@ IMPORTERS: dict[str, tuple[str, ...]] = {
     "threading": (
         "transfer/pool.py",
         "transfer/ranges.py",
+        "transfer/parts.py",
         "transfer/links.py",
         "stores/_oras.py",
     ),
