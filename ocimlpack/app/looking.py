@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Unpack, cast
 
@@ -10,11 +11,12 @@ from ocimlpack.app.moving import hash_folder, plan_folder
 from ocimlpack.app.options import Connection, Moving
 from ocimlpack.app.results import Inspected, InspectedFile, Verified
 from ocimlpack.errors import InputError, InvalidContentError
-from ocimlpack.model import receipt
-from ocimlpack.model.artifact import members
+from ocimlpack.model import listing, receipt
+from ocimlpack.model.artifact import Member, members
 from ocimlpack.model.pack import seal
 from ocimlpack.progress import Began, Ended, Moved, Planned, ignore
 from ocimlpack.spec.descriptor import Descriptor
+from ocimlpack.spec.digest import Digest
 from ocimlpack.spec.gojson import decode
 from ocimlpack.spec.manifest import MAX_SIZE, Index, Manifest
 from ocimlpack.spec.mediatypes import MODEL_CONFIG
@@ -31,21 +33,22 @@ _MAX_TAGS = 64
 """Tags of a registry that are looked up to say which of them stand for a digest: a request each."""
 
 
-def inspect(reference: str, **options: Unpack[Connection]) -> Inspected:
+def inspect(reference: str, *, archives: bool = False, **options: Unpack[Connection]) -> Inspected:
     """What a model is. For a folder: what it would be, packed.
 
     Args:
         reference: the model.
+        archives: list the files in archives, too; the archives have to be read for that.
         **options: see `Connection`.
     """
     ref = stores.locate(reference)
     if ref.kind is Kind.FOLDER:
         planned = plan_folder(places.folder(ref), cast(Moving, options))
         packed = seal(planned, hash_folder(planned, cast(Moving, options)).digests)
-        return _inspected(str(ref), packed, packed.root, ())
+        return _inspected(str(ref), packed, packed.root, (), archives)
     with places.found(ref, options) as (store, root):
         tags = places.tags_of(store, root, _MAX_TAGS, options.get("report", ignore))
-        return _inspected(places.pinned(ref, root), store, root, tags)
+        return _inspected(places.pinned(ref, root), store, root, tags, archives)
 
 
 def verify(target: str, **options: Unpack[Connection]) -> Verified:
@@ -115,7 +118,11 @@ def _read_through(store: ReadableStore, blobs: list[Descriptor], options: Connec
 
 
 def _inspected(
-    reference: str, store: ReadableStore, root: Descriptor, tags: tuple[str, ...]
+    reference: str,
+    store: ReadableStore,
+    root: Descriptor,
+    tags: tuple[str, ...],
+    archives: bool,
 ) -> Inspected:
     node = read_manifest(store, root)
     if isinstance(node, Index):
@@ -138,7 +145,7 @@ def _inspected(
         artifact_type=node.artifact_type or node.config.media_type,
         size=transfer.plan(store, root).total,
         model=_model(node, config),
-        files=_files(node),
+        files=_files(store, node, archives),
         tags=tags,
         annotations=dict(node.annotations),
         manifest=node.raw.decode(),
@@ -171,7 +178,7 @@ def _model(node: Manifest, config: bytes) -> dict[str, Any]:
     return said
 
 
-def _files(node: Manifest) -> tuple[InspectedFile, ...]:
+def _files(store: ReadableStore, node: Manifest, archives: bool) -> tuple[InspectedFile, ...]:
     try:
         found = members(node)
     except (InvalidContentError, InputError) as error:
@@ -182,8 +189,18 @@ def _files(node: Manifest) -> tuple[InspectedFile, ...]:
             for each in node.layers
         )
     return tuple(
-        InspectedFile(
-            each.path, each.kind, each.desc.size, str(each.desc.digest), each.desc.media_type
-        )
+        InspectedFile(path, each.kind, size, str(digest), each.desc.media_type)
         for each in found
+        for path, size, digest in _contents(store, each, archives)
     )
+
+
+def _contents(
+    store: ReadableStore, member: Member, archives: bool
+) -> Iterator[tuple[str, int, Digest]]:
+    """The files of a layer, or the layer itself."""
+    if not archives or member.encoding == "raw":
+        yield member.path, member.desc.size, member.desc.digest
+        return
+    for entry in listing.contents(member, store.fetch(member.desc)):
+        yield entry.path, entry.size, entry.digest

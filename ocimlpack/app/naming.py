@@ -13,6 +13,7 @@ from ocimlpack.model import unpack
 from ocimlpack.spec.descriptor import Descriptor
 from ocimlpack.spec.manifest import Manifest
 from ocimlpack.spec.reference import Kind, check_host, check_tag
+from ocimlpack.stores import home, sessions
 from ocimlpack.stores import open as stores
 from ocimlpack.stores.base import TagLister, capability
 from ocimlpack.stores.graph import read_manifest
@@ -136,7 +137,7 @@ def prune(place: str | None = None, *, dry_run: bool = False) -> Removed:
 
     Args:
         place: a layout; or a folder, to remove partial pulls into it and beside it. Default is the
-            local store.
+            local store, and what is remembered of uploads that nobody goes on with.
         dry_run: only say what would be removed.
     """
     ref = stores.locate(place) if place is not None else None
@@ -146,6 +147,7 @@ def prune(place: str | None = None, *, dry_run: bool = False) -> Removed:
         found = LayoutStore(Path(ref.repository).expanduser()).prune(dry_run=dry_run)
     elif ref is None:
         found = stores.local_store(create=True).prune(dry_run=dry_run)
+        found += sessions.prune(home.uploads(), sessions.STALE, dry_run=dry_run)
     else:
         raise InputError(f"prune cleans places on disk, not a {ref.kind}")
     return Removed(tuple(what for what, _ in found), sum(size for _, size in found), dry_run)

@@ -109,7 +109,7 @@ class Listed:
 
 @dataclass(frozen=True, slots=True)
 class InspectedFile:
-    """One file of an artifact. The digest is that of the layer that holds it."""
+    """One file of an artifact, or an archive of files, with the layer's media type."""
 
     path: str
     kind: str

@@ -32,7 +32,7 @@ _SHOWN_EXTRA = 10
 @click.argument("reference", metavar="REF", type=PATH)
 @option("--manifest", is_flag=True, help="Print the manifest's bytes, exactly.")
 @option("--config", is_flag=True, help="Print the config's bytes, exactly.")
-@option("--files", is_flag=True, help="List the files with their digests.")
+@option("--files", is_flag=True, help="List the files with their digests, those in archives too.")
 @registry_options
 @mirror_option
 @pass_output
@@ -45,7 +45,7 @@ def inspect(
     from ocimlpack.app import looking
 
     with reporting(output) as report:
-        found = looking.inspect(reference, report=report, **given(options))
+        found = looking.inspect(reference, archives=files, report=report, **given(options))
     if manifest or config:
         # A config may be anything, so bytes that are not UTF-8 travel as surrogates.
         text = found.manifest if manifest else found.config

@@ -5,6 +5,8 @@ from pathlib import Path
 import pytest
 
 import ocimlpack
+from ocimlpack.model import layers
+from ocimlpack.spec.digest import Digest
 
 
 def test_a_folder_is_inspected_as_what_it_would_be(model: Path, layout: str) -> None:
@@ -68,3 +70,27 @@ def test_what_is_not_there_is_said(tmp_path: Path) -> None:
         ocimlpack.inspect(f"oci:{tmp_path / 'nowhere'}:1")
     with pytest.raises(ocimlpack.NotFoundError, match="no archive"):
         ocimlpack.inspect(f"oci-archive:{tmp_path / 'nowhere.tar'}:1")
+
+
+def test_files_in_archives_are_listed_on_request(
+    tmp_path: Path, layout: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(layers, "MAX_FILES", 3)
+    monkeypatch.setattr(layers, "MAX_SINGLE", 1)
+    model = tmp_path / "many"
+    (model / "data").mkdir(parents=True)
+    for name in ("a.json", "b.json", "data/c.json", "data/d.json"):
+        (model / name).write_text(f'{{"name": "{name}"}}')
+    ocimlpack.pack(model, layout)
+    stored = ocimlpack.inspect(layout)
+    assert {file.media_type.rpartition(".")[2] for file in stored.files} == {"tar"}
+    for place in (layout, str(model)):
+        listed = ocimlpack.inspect(place, archives=True)
+        assert sorted(file.path for file in listed.files) == [
+            "a.json",
+            "b.json",
+            "data/c.json",
+            "data/d.json",
+        ]
+        digests = {file.path: file.digest for file in listed.files}
+        assert digests["a.json"] == str(Digest.of((model / "a.json").read_bytes()))
