@@ -15,9 +15,12 @@ from datetime import UTC
 from typing import Final, TypeGuard
 
 from ocimlpack.errors import OcimlpackError, UnavailableError, UnreachableError
-from ocimlpack.progress import Reporter, Retried
+from ocimlpack.progress import Reporter, Retried, Warned
 
 RETRYABLE_STATUSES: Final = frozenset({408, 425, 429, 500, 502, 503, 504})
+
+_STEP: Final = 64 * 1024
+"""Bytes that count as progress."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +33,7 @@ class Policy:
         cap: the longest single delay in seconds, also for what `Retry-After` asks.
         total: seconds after which no further try begins.
         stall: seconds in which a connection has to bring something worth waiting for.
+        patience: seconds of delays in all, however much the work got further between them.
     """
 
     attempts: int = 6
@@ -37,6 +41,7 @@ class Policy:
     cap: float = 30.0
     total: float = 120.0
     stall: float = 30.0
+    patience: float = 1800.0
 
     def delay(self, attempt: int, retry_after: str | None = None) -> float:
         """Seconds to wait after the failed try number `attempt`, which counts from 1.
@@ -61,12 +66,31 @@ class Tries:
     def __init__(self, policy: Policy, report: Reporter) -> None:
         self._policy = policy
         self._report = report
+        self._waited = 0.0
+        self._reached = 0
         self.progressed()
 
     def progressed(self) -> None:
         """The work got further: what failed before no longer counts."""
         self._failures = 0
         self._began = time.monotonic()
+
+    def reached(self, offset: int) -> None:
+        """So many bytes are done for good. A few more than ever before are no progress yet.
+
+        Else a server that takes one byte at a time would be tried for ever.
+        """
+        if offset >= self._reached + _STEP:
+            self._reached = offset
+            self.progressed()
+
+    def flowed(self, seconds: float) -> None:
+        """Bytes went over for so long. A try may last; only what is spent in vain is counted."""
+        self._began += seconds
+
+    def warn(self, message: str) -> None:
+        """Say something of this work that a person should know, and that stops nothing."""
+        self._report(Warned(message))
 
     def pause(self, error: OcimlpackError) -> None:
         """Wait before the next try, if there is to be one.
@@ -78,7 +102,9 @@ class Tries:
         if not is_passing(error):
             raise error
         delay = self._policy.delay(self._failures, error.retry_after)
+        self._waited += delay
         late = time.monotonic() + delay - self._began > self._policy.total
+        late = late or self._waited > self._policy.patience
         if late or self._failures >= self._policy.attempts:
             error.final = True
             raise error

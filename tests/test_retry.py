@@ -5,7 +5,9 @@ import time
 
 import pytest
 
-from ocimlpack.retry import DEFAULT, RETRYABLE_STATUSES, Policy, parse_retry_after
+from ocimlpack.errors import UnavailableError
+from ocimlpack.progress import ignore
+from ocimlpack.retry import DEFAULT, RETRYABLE_STATUSES, Policy, Tries, parse_retry_after
 
 
 def http_date(offset: float) -> str:
@@ -84,3 +86,53 @@ def test_the_default_gives_up_in_time_for_a_person_to_wait_for_it() -> None:
 def test_only_what_may_pass_is_tried_again() -> None:
     assert {429, 500, 502, 503, 504} <= RETRYABLE_STATUSES
     assert not RETRYABLE_STATUSES & {200, 201, 400, 401, 403, 404, 405, 409, 412, 413, 416, 501}
+
+
+def failures(tries: Tries, most: int = 100) -> int:
+    """How many failures in a row are borne, the last one counted."""
+    for number in range(1, most + 1):
+        try:
+            tries.pause(UnavailableError("busy"))
+        except UnavailableError:
+            return number
+    return most
+
+
+def test_so_many_failures_are_enough() -> None:
+    assert failures(Tries(Policy(attempts=4, base=0), ignore)) == 4
+
+
+def test_what_gets_further_begins_to_count_anew() -> None:
+    tries = Tries(Policy(attempts=3, base=0), ignore)
+    for offset in (100_000, 200_000, 300_000):
+        tries.pause(UnavailableError("busy"))
+        tries.pause(UnavailableError("busy"))
+        tries.reached(offset)
+    assert failures(tries) == 3
+
+
+@pytest.mark.parametrize("offsets", [(1, 2, 3), (100_000, 100_001), (100_000, 50, 100_000)])
+def test_what_hardly_gets_further_does_not(offsets: tuple[int, ...]) -> None:
+    tries = Tries(Policy(attempts=10, base=0), ignore)
+    tries.reached(offsets[0])
+    for offset in offsets[1:]:
+        tries.pause(UnavailableError("busy"))
+        tries.reached(offset)
+    assert failures(tries) == 10 - len(offsets[1:])
+
+
+def test_delays_are_bounded_in_all_however_far_it_gets() -> None:
+    tries = Tries(Policy(base=0.004, cap=0.004, patience=0.02), ignore)
+    for _ in range(5):
+        tries.pause(UnavailableError("busy", retry_after="0.004"))
+        tries.progressed()
+    with pytest.raises(UnavailableError):
+        tries.pause(UnavailableError("busy", retry_after="0.004"))
+
+
+@pytest.mark.parametrize(("flowed", "borne"), [(0.0, 1), (100.0, 5)])
+def test_time_in_which_bytes_flowed_is_not_counted(flowed: float, borne: int) -> None:
+    tries = Tries(Policy(attempts=5, base=0, total=50), ignore)
+    tries._began -= 100  # as if that long had passed
+    tries.flowed(flowed)
+    assert failures(tries) == borne

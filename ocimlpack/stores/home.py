@@ -26,13 +26,27 @@ def store() -> Path:
 
 def digests() -> Path:
     """The file that remembers digests of files that were packed; it may be removed at any time."""
-    if os.environ.get("OCIMLPACK_HOME"):
-        return data() / "cache" / "digests.sqlite"
-    base = os.environ.get("XDG_CACHE_HOME", "")
-    root = Path(base) if os.path.isabs(base) else Path.home() / ".cache"
-    return root / "ocimlpack" / "digests.sqlite"
+    return _cache() / "digests.sqlite"
+
+
+def uploads() -> Path:
+    """The folder that remembers upload sessions which are not finished yet."""
+    return _cache() / "uploads"
+
+
+def hosts() -> Path:
+    """The folder that remembers what each registry takes; it may be removed at any time."""
+    return _cache() / "hosts"
 
 
 def models() -> Path:
     """Folders of pulled models that `resolve` hands out, one a digest."""
     return data() / "models"
+
+
+def _cache() -> Path:
+    if os.environ.get("OCIMLPACK_HOME"):
+        return data() / "cache"
+    base = os.environ.get("XDG_CACHE_HOME", "")
+    root = Path(base) if os.path.isabs(base) else Path.home() / ".cache"
+    return root / "ocimlpack"

@@ -21,7 +21,7 @@ from ocimlpack.spec.gojson import decode
 from ocimlpack.spec.mediatypes import INDEXES, MANIFESTS, is_manifest
 from ocimlpack.spec.reference import check_tag
 from ocimlpack.stores import referrers
-from ocimlpack.stores.base import Blob, BytesBlob, ReadableStore
+from ocimlpack.stores.base import Blob, BytesBlob, Ingest, ReadableStore
 from ocimlpack.stores.challenge import repository_scope
 from ocimlpack.stores.download import RegistryBlob
 from ocimlpack.stores.upload import Upload
@@ -53,8 +53,9 @@ class RegistryStore:
         self._pull = repository_scope(repository, "pull")
         self._push = repository_scope(repository, "pull", "push")
         self._absent: set[Digest] = set()
+        self._present: set[Digest] = set()
         self._remembered: dict[Digest, bytes] = {}
-        self._upload = Upload(session, repository, self._ask)
+        self._upload = Upload(session, repository, self._ask, self._stored)
 
     def resolve(self, name: str) -> Descriptor:
         """The descriptor that a tag or a digest stands for, by a HEAD where that suffices."""
@@ -101,6 +102,8 @@ class RegistryStore:
 
     def exists(self, desc: Descriptor) -> bool:
         """Whether the registry has it, in this repository."""
+        if desc.digest in self._present:
+            return True  # it was brought there a moment ago
         there = self._ask(desc)
         if not there:
             self._absent.add(desc.digest)
@@ -119,6 +122,9 @@ class RegistryStore:
         response.close()
         size = response.headers.get("Content-Length")
         return response.status == 200 and (size is None or size == str(desc.size))
+
+    def _stored(self, desc: Descriptor) -> None:
+        self._present.add(desc.digest)
 
     def fetch(self, desc: Descriptor) -> Blob:
         """The content: a manifest at once, a blob when it is opened."""
@@ -140,6 +146,8 @@ class RegistryStore:
 
     def push(self, desc: Descriptor, blob: Blob) -> None:
         """Take content in: a blob by an upload, a manifest by a single request."""
+        if desc.digest in self._present:
+            return
         if desc.digest in self._absent:
             # `exists` has just said so, and a second request would cost as much as the first.
             self._absent.discard(desc.digest)
@@ -155,6 +163,15 @@ class RegistryStore:
         node = manifests.parse(raw, desc.media_type)
         if node.subject is not None and "OCI-Subject" not in response.headers:
             referrers.add(self, node.subject, node)
+
+    def begin(self, size: int, identity: str) -> Ingest:
+        """Begin an upload of content whose digest isn't known, or go on with an earlier one.
+
+        Args:
+            size: bytes in all.
+            identity: tells the source from others and from its own earlier content.
+        """
+        return self._upload.begin(size, identity)
 
     def tag(self, desc: Descriptor, name: str) -> None:
         """Let the tag stand for this manifest."""

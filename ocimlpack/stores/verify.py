@@ -22,6 +22,12 @@ class Verifier:
         self._hash = desc.digest.hasher()
         self.seen = 0
 
+    def copy(self) -> Verifier:
+        """Another one that has taken the same bytes: what follows can be given a second time."""
+        twin = Verifier(self._desc)
+        twin._hash, twin.seen = self._hash.copy(), self.seen
+        return twin
+
     def update(self, chunk: bytes | memoryview) -> None:
         """Take the next bytes.
 

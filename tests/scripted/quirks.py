@@ -26,6 +26,12 @@ class Quirks:
         catalog: the status that answers a listing of repositories.
         checks_children: whether a manifest is refused when what it names is not there.
         chunk_minimum: OCI-Chunk-Min-Length, 0 for none.
+        chunk_maximum: the most bytes that one request may carry, 0 for any number.
+        patch: the status that answers a part of a blob; only 2xx takes it.
+        progress: whether answers about an upload carry a Range.
+        forgetful: whether an upload whose connection broke is gone.
+        takes: the most bytes that are kept of a part, 0 for all.
+        verifies: whether the digest of what was uploaded is compared.
         blobs: digest → what is sent in place of that blob.
         manifests: tag or digest → what is sent in place of that manifest.
     """
@@ -36,7 +42,9 @@ class Quirks:
     mount: int = 201
     untag: int = 202
     deletion: int = 202
-    ranges: Literal["honoured", "ignored", "wrong offset", "short"] = "honoured"
+    ranges: Literal["honoured", "ignored", "wrong offset", "short", "refused", "multipart"] = (
+        "honoured"
+    )
     redirect: str = ""
     gzip: bool = False
     page: int = 1000
@@ -46,5 +54,11 @@ class Quirks:
     catalog: int = 200
     checks_children: bool = True
     chunk_minimum: int = 0
+    chunk_maximum: int = 0
+    patch: int = 202
+    progress: bool = True
+    forgetful: bool = False
+    takes: int = 0
+    verifies: bool = True
     blobs: Mapping[str, bytes] = field(default_factory=dict)
     manifests: Mapping[str, bytes] = field(default_factory=dict)

@@ -22,24 +22,42 @@ def answer(
     received = content.uploads.get(session)
     if received is None:
         return refusal(404, "BLOB_UPLOAD_UNKNOWN")
-    if request.method == "GET":
-        return _progress(content, quirks, repository, session, 204)
     if request.method == "DELETE":
         del content.uploads[session]
         return Reply(204)
+    fits = request.arguments().get("_state") == f"{session}-{len(received)}"
+    if request.method == "GET":
+        if quirks.forgetful and not fits:
+            return refusal(404, "BLOB_UPLOAD_UNKNOWN")
+        return _progress(content, quirks, repository, session, 204)
     if request.method not in ("PATCH", "PUT"):
         return refusal(405, "UNSUPPORTED")
-    if request.arguments().get("_state") != f"{session}-{len(received)}":
+    if not fits:
         return refusal(404, "BLOB_UPLOAD_INVALID", "this address was not the last one given")
-    sent = re.fullmatch(r"(\d+)-(\d+)", request.header("content-range"))
-    if sent and (int(sent[1]) != len(received) or int(sent[2]) - int(sent[1]) + 1 != len(body)):
-        return refusal(416, "BLOB_UPLOAD_INVALID", "not where the last part ended")
-    if request.method == "PATCH" and len(body) < quirks.chunk_minimum:
-        return refusal(416, "SIZE_INVALID", "too small a part")
-    received += body
+    if quirks.chunk_maximum and len(body) > quirks.chunk_maximum:
+        return refusal(413, "SIZE_INVALID", "too large")
     if request.method == "PATCH":
-        return _progress(content, quirks, repository, session, 202)
-    return _finish(content, wanted(request), repository, session)
+        return _append(content, quirks, request, body, repository, session)
+    received += body
+    return _finish(content, quirks, wanted(request), repository, session)
+
+
+def _append(
+    content: Content, quirks: Quirks, request: Request, body: bytes, repository: str, session: str
+) -> Reply:
+    received = content.uploads[session]
+    if quirks.patch not in (200, 201, 202, 204):
+        return refusal(quirks.patch, "UNSUPPORTED")
+    whole = len(body) == int(request.header("content-length"))
+    sent = re.fullmatch(r"(\d+)-(\d+)", request.header("content-range"))
+    if sent and int(sent[1]) != len(received):
+        return refusal(416, "BLOB_UPLOAD_INVALID", "not where the last part ended")
+    if sent and whole and int(sent[2]) - int(sent[1]) + 1 != len(body):
+        return refusal(400, "SIZE_INVALID")
+    if received and not sent:
+        return refusal(400, "BLOB_UPLOAD_INVALID", "which part is it?")
+    received += body[: quirks.takes] if quirks.takes else body
+    return _progress(content, quirks, repository, session, quirks.patch)
 
 
 def _begin(
@@ -60,7 +78,7 @@ def _begin(
     content.uploads[session] = bytearray()
     if "digest" in asked:
         content.uploads[session] += body
-        return _finish(content, asked["digest"], repository, session)
+        return _finish(content, quirks, asked["digest"], repository, session)
     return _progress(content, quirks, repository, session, 202)
 
 
@@ -71,17 +89,20 @@ def _progress(
     place = f"/v2/{repository}/blobs/uploads/{session}?_state={session}-{size}"
     headers = {
         "Location": quirks.location + place,
-        "Range": f"0-{max(size - 1, 0)}",
         "Docker-Upload-UUID": session,
     }
+    if quirks.progress:
+        headers["Range"] = f"0-{max(size - 1, 0)}"
     if quirks.chunk_minimum:
         headers["OCI-Chunk-Min-Length"] = str(quirks.chunk_minimum)
     return Reply(status, headers)
 
 
-def _finish(content: Content, digest: str, repository: str, session: str) -> Reply | None:
+def _finish(
+    content: Content, quirks: Quirks, digest: str, repository: str, session: str
+) -> Reply | None:
     received = bytes(content.uploads.pop(session))
-    if not matches(received, digest):
+    if quirks.verifies and not matches(received, digest):
         return refusal(400, "DIGEST_INVALID", "the content has another digest")
     content[repository].blobs[digest] = received
     return None
