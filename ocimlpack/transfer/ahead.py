@@ -97,9 +97,7 @@ def send(
     flights = [_Flight(source, dst, report, _window(jobs), hashed) for source in sources]
     # Large ones first: begun last, one of them would be sent alone while the other jobs idle.
     ordered = sorted(flights, key=lambda flight: -flight.source.size)
-    # In pairs, so that no sender waits for a digest that nobody computes, nor the other way round.
-    tasks = [task for flight in ordered for task in (flight.hash, flight.send)]
-    pool.run(tasks, jobs * 2)
+    pool.run([flight.run for flight in ordered], jobs)
     return [Sent(flight.digest, flight.outcome) for flight in flights]
 
 
@@ -131,6 +129,10 @@ class _Flight:
     @property
     def desc(self) -> Descriptor:
         return Descriptor(_ANY_TYPE, self.digest, self.source.size)
+
+    def run(self, stop: pool.Stop) -> None:
+        """Hash it and send it."""
+        pool.run([self.hash, self.send], 2, within=stop)
 
     def hash(self, stop: pool.Stop) -> None:
         """Compute the digest, never so far ahead that the pages are gone when they are sent."""

@@ -25,7 +25,13 @@ class StoppedError(OcimlpackError):
 class Stop:
     """Tells running tasks that their work is no longer wanted."""
 
-    def __init__(self) -> None:
+    def __init__(self, outer: Stop | None = None) -> None:
+        """Prepare.
+
+        Args:
+            outer: tells those that this one's work is a part of.
+        """
+        self._outer = outer
         self._event = threading.Event()
 
     def set(self) -> None:
@@ -38,6 +44,8 @@ class Stop:
         Raises:
             StoppedError: another task has failed, or the user interrupted.
         """
+        if self._outer is not None:
+            self._outer.check()
         if self._event.is_set():
             raise StoppedError("stopped because another part of the work failed")
 
@@ -75,14 +83,16 @@ class Gauge:
 Task = Callable[[Stop], Result]
 
 
-def run(tasks: Iterable[Task[Result]], jobs: int) -> list[Result]:
+def run(tasks: Iterable[Task[Result]], jobs: int, within: Stop | None = None) -> list[Result]:
     """Run tasks, so many at a time, and return their results in the tasks' order.
+
+    A task may itself run tasks, and gives them its own `Stop` as `within`.
 
     Tasks begin in the order given. When one fails, or on Ctrl-C, none begins any more and those
     under way are told through their `Stop`. Then the first failure is raised. The threads are
     daemons: one that hangs in the network does not keep an interrupted program alive.
     """
-    work = _Run(tasks)
+    work = _Run(tasks, within)
     threads = [
         threading.Thread(target=work.loop, name=f"ocimlpack-{number}", daemon=True)
         for number in range(max(1, min(jobs, work.count)))
@@ -103,12 +113,12 @@ def run(tasks: Iterable[Task[Result]], jobs: int) -> list[Result]:
 
 
 class _Run(Generic[Result]):
-    def __init__(self, tasks: Iterable[Task[Result]]) -> None:
+    def __init__(self, tasks: Iterable[Task[Result]], within: Stop | None) -> None:
         self._queue: queue.SimpleQueue[tuple[int, Task[Result]]] = queue.SimpleQueue()
         self.count = 0
         for self.count, task in enumerate(tasks, 1):
             self._queue.put((self.count - 1, task))
-        self.stop = Stop()
+        self.stop = Stop(within)
         self.results: dict[int, Result] = {}
         self.failure: BaseException | None = None
         self._lock = threading.Lock()

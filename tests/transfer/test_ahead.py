@@ -142,6 +142,21 @@ def test_nobody_is_asked_about_what_is_nearly_sent(store: Slow, tmp_path: Path) 
     assert store.asked == [Digest.of(LARGE[: ahead.WORTHWHILE])]  # by push, not by the hashing
 
 
+def test_no_more_are_sent_at_a_time_than_there_are_jobs(store: Slow, tmp_path: Path) -> None:
+    store.gate.clear()
+    events: list[Event] = []
+
+    def note(event: Event) -> None:
+        events.append(event)
+        if sum(isinstance(each, Began) for each in events) == 2:
+            # Hashed by now or not: a third one would begin while nothing moves.
+            threading.Timer(0.1, store.gate.set).start()
+
+    send(sources(tmp_path, *(LARGE[n:] for n in range(4))), store, jobs=2, report=note)
+    first_end = next(n for n, event in enumerate(events) if isinstance(event, Ended))
+    assert sum(isinstance(event, Began) for event in events[:first_end]) == 2
+
+
 def test_progress_tells_how_much_is_sent(store: Slow, tmp_path: Path) -> None:
     events: list[Event] = []
     send(sources(tmp_path, LARGE), store, jobs=1, report=events.append, action="pushing")
@@ -167,8 +182,8 @@ def test_hashing_does_not_run_away_from_a_slow_sender(
     store.gate.clear()
     sent = send(sources(tmp_path, LARGE), store, jobs=1, report=ignore)
     assert sent[0].outcome == "moved"
-    # The sender stood at its second piece until the hashing waited, which it did at once.
-    assert waits[0] <= 2 * CHUNK
+    # The sender stood at its second piece until the hashing waited, two pieces further on.
+    assert waits[0] <= 3 * CHUNK
 
 
 def test_a_failed_sender_ends_the_hashing(store: Slow, tmp_path: Path) -> None:

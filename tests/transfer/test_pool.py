@@ -194,3 +194,40 @@ def test_a_stop_is_only_noticed_once_it_is_set() -> None:
     stop.set()
     with pytest.raises(pool.StoppedError):
         stop.check()
+
+
+def test_tasks_of_a_task_stop_with_all_others() -> None:
+    inner_runs = threading.Event()
+
+    def inner(stop: pool.Stop) -> int:
+        inner_runs.set()
+        return stopped(stop)
+
+    def outer(stop: pool.Stop) -> list[int]:
+        return pool.run([inner], 1, within=stop)
+
+    def fails(_: pool.Stop) -> list[int]:
+        wait_for(inner_runs)
+        raise UnavailableError("gone")
+
+    with pytest.raises(UnavailableError, match="gone"):
+        pool.run([outer, fails], 2)
+
+
+def test_a_failed_task_of_a_task_stops_the_others_of_both() -> None:
+    others_run = threading.Event()
+
+    def other(stop: pool.Stop) -> int:
+        others_run.set()
+        return stopped(stop)
+
+    def fails(_: pool.Stop) -> int:
+        wait_for(others_run)
+        raise UnavailableError("gone")
+
+    def outer(stop: pool.Stop) -> int:
+        pool.run([other, fails], 2, within=stop)
+        return 0
+
+    with pytest.raises(UnavailableError, match="gone"):
+        pool.run([outer, stopped], 2)
