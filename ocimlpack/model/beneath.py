@@ -22,7 +22,7 @@ from ocimlpack.stores.files import refused
 _FOLDER: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 # Without O_NONBLOCK, opening a named pipe waits until somebody writes to it.
 _READ: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-_CREATE: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+_CREATE: Final = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 UNFINISHED: Final = ".new"
 """How a name ends that `replace` writes to first."""
 
@@ -139,6 +139,12 @@ class Root(AbstractContextManager["Root"]):
             target._parent(target_path, make=True) as (target_fd, target_name),
         ):
             os.rename(name, target_name, src_dir_fd=fd, dst_dir_fd=target_fd)
+
+    @contextmanager
+    def place(self, path: str) -> Iterator[tuple[int, str]]:
+        """The folder of a path, open and made if need be, and the last part of the path."""
+        with self._parent(path, make=True) as found:
+            yield found
 
     def remove(self, path: str) -> None:
         """Remove a file or a link."""

@@ -38,13 +38,16 @@ class Fresh:
         staging: where it is completed.
     """
 
-    def __init__(self, path: Path, situation: Situation, name: str) -> None:
+    def __init__(
+        self, path: Path, situation: Situation, name: str, *, durable: bool = False
+    ) -> None:
         """Make the folders above, and the staging folder beside the place.
 
         Args:
             path: where the folder goes.
             situation: what is there.
             name: tells this artifact's staging folder from others'.
+            durable: wait until all is on disk.
 
         Raises:
             InputError: the folder that it goes into can't be written to.
@@ -55,7 +58,9 @@ class Fresh:
             stack.enter_context(parents(path))
             with writing(path):
                 parent = stack.enter_context(Root.at(path.parent))
-            self.staging: Staging | None = Staging.claim(parent, f"{hidden(path)}{name}")
+            self.staging: Staging | None = Staging.claim(
+                parent, f"{hidden(path)}{name}", durable=durable
+            )
             self._parent = parent
             self._stack = stack.pop_all()
 

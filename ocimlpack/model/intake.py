@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import replace
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from typing import BinaryIO
 
 from ocimlpack.errors import IntegrityError, InvalidContentError
 from ocimlpack.model import archive
 from ocimlpack.model.artifact import Member, clashing
-from ocimlpack.model.beneath import Root, reading
+from ocimlpack.model.beneath import Root, reading, writing
 from ocimlpack.model.fresh import Fresh
 from ocimlpack.model.names import collisions
 from ocimlpack.model.receipt import Entry
 from ocimlpack.model.staging import Staging, Unpacked
 from ocimlpack.model.standing import Standing
 from ocimlpack.spec.digest import Digest
-from ocimlpack.stores.base import Blob
+from ocimlpack.stores import duplicate
+from ocimlpack.stores.base import Blob, local_path
+from ocimlpack.stores.partial import PartialFile
 from ocimlpack.stores.verify import chunks
 
 
@@ -59,6 +62,7 @@ class Intake:
             left = self._target.staging.root.look(member.path)
             if left and left.st_size == member.desc.size:
                 return 0
+            return member.desc.size - self._target.staging.kept(member.desc)
         return member.desc.size
 
     def find(self, member: Member, others: Iterable[Member]) -> Unpacked | None:
@@ -91,15 +95,31 @@ class Intake:
             UnavailableError: the disk is full.
             InputError: the system refuses to write.
         """
-        staging = self._target.staging
-        if staging is None:
-            raise AssertionError(f"{member.path} was found to be in place")
-        with blob.open() as stream:
-            if member.encoding != "raw":
+        staging = self._staging(member)
+        if member.encoding != "raw":
+            with blob.open() as stream:
                 return self._unpack(member, stream, staging)
-            entry = entry_of(member)
-            _write(entry, chunks(stream, member.desc), staging)
-            return Unpacked((entry,), ())
+        _fill(entry_of(member), blob, staging)
+        return Unpacked((entry_of(member),), ())
+
+    @contextmanager
+    def assembling(self, member: Member) -> Iterator[PartialFile]:
+        """A file for the parts of a member that is a file itself.
+
+        Raises:
+            OcimlpackError: as `take` says.
+        """
+        entry = entry_of(member)
+        executable = entry.mode == 0o755
+        with self._staging(member).assembling(
+            entry.path, member.desc, executable=executable
+        ) as file:
+            yield file
+
+    def _staging(self, member: Member) -> Staging:
+        if self._target.staging is None:
+            raise AssertionError(f"{member.path} was found to be in place")
+        return self._target.staging
 
     def _copied(self, entry: Entry, staging: Staging, others: Iterable[Member]) -> bool:
         """Whether the same content was found under another name here, and copied from there."""
@@ -114,15 +134,15 @@ class Intake:
                 continue
             try:
                 with file:
-                    _write(entry, chunks(file, entry.desc), staging)
+                    _fill(entry, _OpenFile(file), staging)
             except IntegrityError:
                 continue  # it was changed since it was hashed, so it is no source any more
             return True
         return False
 
     def _unpack(self, member: Member, stream: BinaryIO, staging: Staging) -> Unpacked:
-        """Write all files first, without their names, and place them when all was verified."""
-        found: dict[str, Entry] = {}
+        """Write all files. They count only when all of the archive was verified."""
+        found: list[Entry] = []
         folders: list[str] = []
         whole = True
         try:
@@ -135,18 +155,16 @@ class Intake:
                 else:
                     staging.require(item.size, item.path)
                     hashed = _Hashed(content)
-                    nameless = staging.write(hashed, executable=item.executable, name=item.path)
+                    staging.write(item.path, hashed, executable=item.executable)
                     mode = 0o755 if item.executable else 0o644
-                    found[nameless] = Entry(item.path, item.size, hashed.digest, mode)
-            if clash := collisions(entry.path for entry in found.values()):
+                    found.append(Entry(item.path, item.size, hashed.digest, mode))
+            if clash := collisions(entry.path for entry in found):
                 raise clashing(*clash[0])
-            for nameless, entry in found.items():
-                staging.place(nameless, entry.path)
         except BaseException:
-            staging.discard(found)
+            staging.discard(entry.path for entry in found)
             raise
         layer = member.desc.digest
-        files = tuple(replace(each, layer=layer) if whole else each for each in found.values())
+        files = tuple(replace(each, layer=layer) if whole else each for each in found)
         unpacked = Unpacked(files, _empty(folders, [entry.path for entry in files]))
         if whole:
             staging.note(layer, unpacked)
@@ -173,9 +191,26 @@ class _Hashed:
         return Digest("sha256", self._hasher.hexdigest())
 
 
-def _write(entry: Entry, pieces: Iterator[bytes], staging: Staging) -> None:
-    nameless = staging.write(pieces, executable=entry.mode == 0o755, name=entry.path)
-    staging.place(nameless, entry.path)
+@dataclass(frozen=True, slots=True)
+class _OpenFile:
+    """A blob that is a file of ours, to be read once."""
+
+    file: BinaryIO
+
+    @contextmanager
+    def open(self, offset: int = 0) -> Iterator[BinaryIO]:
+        self.file.seek(offset)
+        yield self.file
+
+
+def _fill(entry: Entry, blob: Blob, staging: Staging) -> None:
+    executable = entry.mode == 0o755
+    if isinstance(blob, _OpenFile) or local_path(blob):
+        with staging.new(entry.path, executable=executable) as file, writing(entry.path):
+            duplicate.fill(file, blob, entry.desc)
+        return
+    with blob.open() as stream:
+        staging.write(entry.path, chunks(stream, entry.desc), executable=executable)
 
 
 def _check_confined(member: Member, item: archive.Item) -> None:

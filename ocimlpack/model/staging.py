@@ -1,38 +1,37 @@
 """A private folder in which an artifact's files are completed before anybody sees them.
 
 One process has it at a time, by a lock on the folder itself, which ends with the process. What a
-process left behind when it died is taken over by the next one: files under their final names are
-complete there (and are hashed before they are trusted), all others are thrown away.
+process left behind when it died is taken over by the next one. Files are hashed before they are
+trusted; those that come in parts are apart from the others until they are whole.
 """
 
 from __future__ import annotations
 
 import fcntl
-import itertools
 import os
 import secrets
-from collections.abc import Iterable, Iterator
-from contextlib import suppress
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
-from pathlib import Path
 from typing import BinaryIO, Final
 
 from ocimlpack.errors import InvalidContentError, InvalidDigestError, UnavailableError
 from ocimlpack.model.beneath import Root, reading, write_all, writing
 from ocimlpack.model.names import OWN_FOLDER
 from ocimlpack.model.receipt import Entry
+from ocimlpack.spec.descriptor import Descriptor
 from ocimlpack.spec.digest import Digest
 from ocimlpack.spec.gojson import decode, encode
+from ocimlpack.stores import partial
 from ocimlpack.stores.base import CHUNK
-from ocimlpack.stores.files import refused
+from ocimlpack.stores.partial import PartialFile
 
 PARTIAL: Final = "partial-"
 """How a staging folder's name begins that is in a pulled folder's own one."""
 
-_WINDOW: Final = 16 * 1024 * 1024
-"""Bytes after which the disk is told to begin with them."""
+_PARTS: Final = f"{OWN_FOLDER}/parts"
+"""Where files are that come in parts, until they are whole."""
 
-_SCRATCH: Final = f"{OWN_FOLDER}/scratch"
 _ARCHIVES: Final = f"{OWN_FOLDER}/archives"
 
 
@@ -54,63 +53,74 @@ class Staging:
         inherited: whether an earlier run may have left files in it.
     """
 
-    def __init__(self, name: str, root: Root, parent: Root, *, inherited: bool) -> None:
+    def __init__(
+        self,
+        name: str,
+        root: Root,
+        parent: Root,
+        *,
+        durable: bool,
+        inherited: bool = False,
+        others: Sequence[str] = (),
+    ) -> None:
         self.name = name
         self.root = root
         self.parent = parent.folder("")
         self.inherited = inherited
-        self._scratch = root.folder(_SCRATCH, make=True)
-        self._numbers = itertools.count()
+        self._durable = durable
+        # Where nobody can tell whether other runs are alive. With locks there is no need of this: a
+        # folder that nobody has is taken over as a whole.
+        self._others = others
 
     @classmethod
-    def claim(cls, parent: Root, name: str) -> Staging:
+    def claim(cls, parent: Root, name: str, *, durable: bool = False) -> Staging:
         """Take over a folder of this name that nobody has any more, or make one.
 
         Args:
             parent: the folder that it is in.
             name: how it is called; a suffix makes it another, where somebody has this one.
+            durable: wait until all is on disk, whatever happens to the machine then.
 
         Raises:
             InputError: the parent can't be written to.
             UnavailableError: the disk is full.
         """
         with writing(name):
-            for left in sorted(os.listdir(parent.fd)):
-                if left == name or left.startswith(f"{name}-"):
-                    root = _lock(parent, left, made=False)
-                    if root:
-                        root.remove_all(_SCRATCH)
-                        return cls(left, root, parent, inherited=True)
+            names = sorted(os.listdir(parent.fd))
+            left = [each for each in names if each == name or each.startswith(f"{name}-")]
+            for path in left:
+                root = _lock(parent, path, made=False)
+                if root:
+                    return cls(path, root, parent, durable=durable, inherited=True)
             path = name
             while True:
                 with suppress(FileExistsError):
                     os.mkdir(path, 0o755, dir_fd=parent.fd)
                     root = _lock(parent, path, made=True)
                     if root:
-                        return cls(path, root, parent, inherited=False)
+                        others = () if _locks_work(root) else left
+                        return cls(path, root, parent, durable=durable, others=others)
                 path = f"{name}-{secrets.token_hex(4)}"
 
     def close(self) -> None:
-        """Leave it: only complete files stay, and if there are none, nothing does."""
-        # What can't be removed now is hidden, and the next run removes it.
-        with self.parent, self.root, self._scratch, suppress(OSError):
-            self.root.remove_all(_SCRATCH)
+        """Leave it: what files it has stay for the next run, and if there are none, nothing."""
+        # What can't be removed now is hidden, and in nobody's way.
+        with self.parent, self.root, suppress(OSError):
             if all(is_folder for _, is_folder in self.root.walk()):
                 self.parent.remove_all(self.name)
 
     def remove(self) -> None:
         """Remove it with all that is in it."""
-        # What can't be removed is hidden and in nobody's way.
-        with self.parent, self.root, self._scratch, suppress(OSError):
+        with self.parent, self.root, suppress(OSError):
             self.parent.remove_all(self.name)
 
     def release(self) -> None:
         """Let go of it after it was renamed."""
-        with self.parent, self.root, self._scratch:
+        with self.parent, self.root:
             pass
 
     def settle(self, files: Iterable[str], folders: Iterable[str]) -> None:
-        """Leave nothing in it but these files and folders, their names safe on disk."""
+        """Leave nothing in it but these files and folders."""
         wanted = set(files)
         with writing(self.name):
             for path, is_folder in list(self.root.walk()):
@@ -121,9 +131,10 @@ class Staging:
                     self.root.remove_empty(path)
             for path in folders:
                 self.root.folder(path, make=True).__exit__()
-            for path, is_folder in self.root.walk():
-                if is_folder:
-                    self.root.sync(path)
+            if self._durable:
+                for path, is_folder in self.root.walk():
+                    if is_folder:
+                        self.root.sync(path)
 
     def require(self, size: int, what: str) -> None:
         """See to it that there is room.
@@ -140,66 +151,100 @@ class Staging:
                 hint="free space and run it again: what is complete is kept",
             )
 
-    def write(self, pieces: Iterable[bytes], *, executable: bool, name: str) -> str:
-        """Write a file that has no name yet and wait until it is on disk.
+    def write(self, path: str, pieces: Iterable[bytes], *, executable: bool) -> None:
+        """Write a file.
 
         Args:
+            path: its path.
             pieces: its content. What getting it raises is passed on.
             executable: whether it may be run.
-            name: what an error calls it.
-
-        Returns:
-            What `place` or `discard` have to be given.
 
         Raises:
             UnavailableError: the disk is full.
+            InvalidContentError: another file of the artifact is in the way.
             InputError: the system refuses it.
         """
-        nameless = str(next(self._numbers))
-        with writing(name):
-            file = self._scratch.create(nameless, executable=executable)
-        try:
-            with file:
-                self._fill(file, pieces, name)
-        except BaseException:
-            self.discard((nameless,))
-            raise
-        return nameless
+        with self.new(path, executable=executable) as file:
+            for piece in pieces:
+                with writing(path):
+                    write_all(file, piece)
 
-    def place(self, nameless: str, path: str) -> None:
-        """Give a file that is complete and right its name.
+    @contextmanager
+    def new(self, path: str, *, executable: bool) -> Iterator[BinaryIO]:
+        """A new file, open for writing and reading, that stays if the block ends well.
+
+        Until then it may be there in part: here nobody trusts a file that was not written or read
+        through by this run.
 
         Raises:
             InvalidContentError: another file of the artifact is in the way.
+            OcimlpackError: as `write` says.
         """
+        with _placing(path):
+            try:
+                file = self.root.create(path, executable=executable)
+            except FileExistsError:
+                self.root.remove(path)  # of an earlier run
+                file = self.root.create(path, executable=executable)
         try:
-            self._scratch.move(nameless, self.root, path)
-        except OSError as error:
-            self.discard((nameless,))
-            if isinstance(error, NotADirectoryError | IsADirectoryError | FileExistsError):
-                raise InvalidContentError(
-                    f"the artifact's {path!r} and another of its files can't be side by side"
-                ) from error
-            raise refused(error, Path(path)) from error
+            with file:
+                yield file
+                if self._durable:
+                    with writing(path):
+                        os.fsync(file.fileno())
+        except BaseException:
+            self.discard((path,))
+            raise
 
-    def discard(self, nameless: Iterable[str]) -> None:
-        """Remove files that were written and not placed."""
-        for each in nameless:
-            with suppress(OSError):  # what stays, `close` removes, or the next run
-                self._scratch.remove(each)
+    def discard(self, paths: Iterable[str]) -> None:
+        """Remove files that are not right."""
+        for path in paths:
+            with suppress(OSError):  # what stays is no more trusted than anything else here
+                self.root.remove(path)
 
-    @staticmethod
-    def _fill(file: BinaryIO, pieces: Iterable[bytes], name: str) -> None:
-        written = begun = 0
-        for piece in pieces:
-            with writing(name):
-                write_all(file, piece)
-            written += len(piece)
-            if written - begun >= _WINDOW:
-                _begin_writeback(file, begun, written - begun)
-                begun = written
-        with writing(name):
-            os.fsync(file.fileno())
+    @contextmanager
+    def assembling(self, path: str, desc: Descriptor, *, executable: bool) -> Iterator[PartialFile]:
+        """A file for the parts of a content, which gets its path if the block ends well.
+
+        Raises:
+            OcimlpackError: as `new` says.
+        """
+        with ExitStack() as stack:
+            with writing(path):
+                parts = stack.enter_context(self.root.folder(_PARTS, make=True))
+            others = []
+            for name in self._others:
+                with suppress(OSError):
+                    others.append(stack.enter_context(self.parent.folder(f"{name}/{_PARTS}")).fd)
+            file = stack.enter_context(
+                partial.claimed(
+                    parts.fd,
+                    desc,
+                    label=path,
+                    prefix="x-" if executable else "f-",
+                    mode=0o755 if executable else 0o644,
+                    others=others,
+                )
+            )
+            yield file
+            file.finish(durable=self._durable)
+            with _placing(path), self.root.place(path) as (folder, name):
+                file.move(folder, name)
+
+    def kept(self, desc: Descriptor) -> int:
+        """Bytes of a content's parts that are on the disk already."""
+        if not self.inherited:
+            return 0
+        try:
+            with self.root.folder(_PARTS) as parts:
+                found = [
+                    parts.look(name)
+                    for name in os.listdir(parts.fd)
+                    if name.partition("-")[2].startswith(partial.name_of(desc))
+                ]
+        except OSError:
+            return 0
+        return sum(min(each.st_blocks * 512, desc.size) for each in found if each)
 
     def read(self, path: str) -> Iterator[bytes]:
         """A file's content; it must be there."""
@@ -266,15 +311,23 @@ def prune(
     return found
 
 
-def _begin_writeback(file: BinaryIO, offset: int, length: int) -> None:
-    """Let the disk begin with what was written, so that the last fsync has little to wait for.
+@contextmanager
+def _placing(path: str) -> Iterator[None]:
+    with writing(path):
+        try:
+            yield
+        except (NotADirectoryError, IsADirectoryError, FileExistsError) as error:
+            raise InvalidContentError(
+                f"the artifact's {path!r} and another of its files can't be side by side"
+            ) from error
 
-    Linux starts writing a range back when told that it is not needed any more, and drops only what
-    is on disk by then: https://man7.org/linux/man-pages/man2/posix_fadvise.2.html
-    """
-    if hasattr(os, "posix_fadvise"):
-        with suppress(OSError):  # it is advice
-            os.posix_fadvise(file.fileno(), offset, length, os.POSIX_FADV_DONTNEED)
+
+def _locks_work(root: Root) -> bool:
+    try:
+        fcntl.flock(root.fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True
 
 
 def _lock(parent: Root, name: str, *, made: bool) -> Root | None:

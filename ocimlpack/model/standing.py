@@ -93,8 +93,12 @@ class Standing:
         self._found = dict(zip(candidates, pool.run(tasks, jobs), strict=True))
         self._refuse_conflicts({entry.path: entry for entry in entries})
 
-    def stage(self, name: str) -> None:
+    def stage(self, name: str, *, durable: bool = False) -> None:
         """Make the staging folder, in the folder's `.ocimlpack`.
+
+        Args:
+            name: tells this artifact's staging folder from others'.
+            durable: wait until all is on disk.
 
         Raises:
             InputError: the folder can't be written to.
@@ -102,7 +106,7 @@ class Standing:
         with writing(self.path):
             own = self.root.folder(OWN_FOLDER, make=True)
         with own:
-            self.staging = Staging.claim(own, f"{PARTIAL}{name}")
+            self.staging = Staging.claim(own, f"{PARTIAL}{name}", durable=durable)
 
     def right(self, path: str, digest: Digest) -> bool:
         """Whether the file at the path was found to be the right one."""

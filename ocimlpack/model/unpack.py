@@ -7,7 +7,8 @@ stands already, one by one, the receipt last.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Self
 
@@ -27,6 +28,7 @@ from ocimlpack.spec.descriptor import Descriptor
 from ocimlpack.spec.digest import Digest
 from ocimlpack.spec.manifest import Manifest
 from ocimlpack.stores.base import Blob
+from ocimlpack.stores.partial import PartialFile
 
 
 class Folder:
@@ -50,6 +52,7 @@ class Folder:
         include: Sequence[str] = (),
         exclude: Sequence[str] = (),
         force: bool = False,
+        durable: bool = False,
         jobs: int = 4,
         report: Reporter = ignore,
     ) -> None:
@@ -63,6 +66,8 @@ class Folder:
                 only once it was read: so it is read, and its other files are left out then.
             exclude: patterns of files that are not wanted.
             force: replace a folder that was not pulled, and files that were changed since.
+            durable: wait until all is on disk. Else a machine that loses its power in the next
+                half minute may lose files of a folder that is there; `receipt.verify` finds them.
             jobs: how many of the files that are there already are read at a time.
             report: gets the progress events of that.
 
@@ -77,6 +82,7 @@ class Folder:
         self._manifest = manifest
         self._reference = reference
         self._force = force
+        self._durable = durable
         self._jobs = jobs
         self._report = report
         self._members = members(manifest)
@@ -110,7 +116,7 @@ class Folder:
             if stays:
                 self._update(name, replace_all=situation is Situation.FOREIGN)
             else:
-                self._target = Fresh(self._path, situation, name)
+                self._target = Fresh(self._path, situation, name, durable=self._durable)
             self._require_room()
         except BaseException:
             self.__exit__()
@@ -151,6 +157,20 @@ class Folder:
                 continue
             self._done[member] = self._intake.take(member, blob)
             self._taken.add(desc.digest)
+
+    @contextmanager
+    def assembling(self, desc: Descriptor) -> Iterator[PartialFile | None]:
+        """A file for the parts of a layer; none for archives, and for what is not wanted."""
+        todo = [each for each in self._layers.get(desc.digest, ()) if each not in self._done]
+        if not todo or any(each.encoding != "raw" for each in todo):
+            yield None
+            return
+        with self._intake.assembling(todo[0]) as file:
+            yield file
+        self._done[todo[0]] = Unpacked((entry_of(todo[0]),), ())
+        self._taken.add(desc.digest)
+        for member in todo[1:]:
+            self._have(member)
 
     def commit(self) -> Path:
         """Make all of it visible, and write the receipt.
@@ -194,7 +214,7 @@ class Folder:
         wanted = [entry_of(member) for member in self._wanted if member.encoding == "raw"]
         standing.scan(wanted, jobs=self._jobs, report=self._report)
         if not all(map(self._intake.in_place, self._wanted)):
-            standing.stage(name)
+            standing.stage(name, durable=self._durable)
 
     def _require_room(self) -> None:
         if self._target and self._target.staging:

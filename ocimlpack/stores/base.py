@@ -7,10 +7,13 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, Final, Protocol, TypeVar, runtime_checkable
+from typing import TYPE_CHECKING, Any, BinaryIO, Final, Protocol, TypeVar, runtime_checkable
 
-from ocimlpack.errors import InputError
+from ocimlpack.errors import InputError, UnsupportedError
 from ocimlpack.spec.descriptor import Descriptor
+
+if TYPE_CHECKING:
+    from ocimlpack.stores.partial import PartialFile
 
 CHUNK: Final = 256 * 1024
 """Bytes moved at a time. So many stay in a core's own cache on their way from the socket through
@@ -125,6 +128,37 @@ class Doubtable(Protocol):
 def doubt(blob: Blob) -> bool:
     """Say of a blob that its bytes are wrong; True if reading it again may bring other ones."""
     return isinstance(blob, Doubtable) and blob.doubt()
+
+
+class RangeIgnoredError(UnsupportedError):
+    """The other side sends this blob only as a whole."""
+
+
+class PartStream(Protocol):
+    """A part of a blob on its way here."""
+
+    def read(self, size: int) -> bytes:
+        """The next bytes as they come, at most `size`; none at the part's end.
+
+        Raises:
+            RangeIgnoredError: the blob comes only as a whole.
+            IntegrityError: another part came than was asked for.
+            UnavailableError: it was aborted, or could not be had within the tries that there are.
+        """
+        ...
+
+    def abort(self) -> None:
+        """End it, from any thread: a `read` that waits fails, and is not tried again."""
+        ...
+
+
+@runtime_checkable
+class Divisible(Protocol):
+    """A blob whose parts can be read side by side."""
+
+    def part(self, offset: int, length: int) -> AbstractContextManager[PartStream]:
+        """Read so many bytes from `offset` on. Nothing is asked for before the first `read`."""
+        ...
 
 
 class ReadableStore(Protocol):
@@ -259,6 +293,22 @@ class Ingester(Protocol):
         Args:
             size: bytes in all.
             identity: tells the source from others and from its own earlier content.
+        """
+        ...
+
+
+@runtime_checkable
+class Assembler(Protocol):
+    """A place that can take a blob in parts, in any order and over several runs."""
+
+    def assembling(self, desc: Descriptor) -> AbstractContextManager[PartialFile | None]:
+        """A file for the parts, with those in it that earlier runs brought.
+
+        Whoever asks has to see to it that the file's content is right. Then, if the block ends
+        well, the content is in its place; else the parts are kept for the next run.
+
+        Yields:
+            The file, or None where this content can't be taken like that.
         """
         ...
 

@@ -8,8 +8,9 @@ none is ever there in part. `index.json` is replaced as a whole, under a lock be
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, Final
 
@@ -31,10 +32,11 @@ from ocimlpack.spec.gojson import decode, encode
 from ocimlpack.spec.manifest import Index
 from ocimlpack.spec.mediatypes import OCI_INDEX, is_manifest
 from ocimlpack.spec.reference import check_tag
-from ocimlpack.stores import files
+from ocimlpack.stores import files, partial
 from ocimlpack.stores.base import Blob, BytesBlob, FileBlob
 from ocimlpack.stores.graph import check_children, reachable, read_manifest
 from ocimlpack.stores.layout_reader import MAX_INDEX, LayoutReader, entry_json, entry_name
+from ocimlpack.stores.partial import PartialFile
 from ocimlpack.stores.verify import read_all
 
 _VERSION: Final = "1.0.0"
@@ -94,6 +96,31 @@ class LayoutStore(LayoutReader):
             if all(each.get("digest") != str(desc.digest) for each in items):
                 items.append(entry_json(node))
             self._write_index(index)
+
+    @contextmanager
+    def assembling(self, desc: Descriptor) -> Iterator[PartialFile | None]:
+        """A file in `ingest/` for a blob's parts; it takes its name if the block ends well."""
+        if is_manifest(desc.media_type):
+            yield None
+            return
+        path = self._blob_path(desc.digest)
+        with ExitStack() as stack:
+            try:
+                self._ingest.mkdir(parents=True, exist_ok=True)
+                path.parent.mkdir(parents=True, exist_ok=True)
+                ingest, blobs = (_opened(stack, each) for each in (self._ingest, path.parent))
+            except OSError as error:
+                raise files.refused(error, path) from error
+            with partial.claimed(
+                ingest, desc, label=str(path), prefix=files.TEMPORARY, mode=files.mode()
+            ) as file:
+                yield file
+                file.finish(durable=True)
+                try:
+                    file.move(blobs, path.name)
+                    files.sync_folder(path.parent)
+                except OSError as error:
+                    raise files.refused(error, path) from error
 
     def tag(self, desc: Descriptor, name: str) -> None:
         """Let the tag stand for this manifest."""
@@ -178,11 +205,12 @@ class LayoutStore(LayoutReader):
     def _remove(self, digest: Digest) -> int:
         path = self._blob_path(digest)
         try:
-            size = path.stat().st_size
+            status = path.stat()
             path.unlink()
         except FileNotFoundError:
             return 0
-        return size
+        # As long as another store has it too, its bytes stay on the disk.
+        return status.st_size if status.st_nlink == 1 else 0
 
     def _find(self, digest: Digest) -> tuple[Blob, int] | None:
         path = self._blob_path(digest)
@@ -190,7 +218,7 @@ class LayoutStore(LayoutReader):
             status = path.stat()
         except FileNotFoundError:
             return None
-        return FileBlob(path), status.st_size
+        return FileBlob(path, immutable=True), status.st_size
 
     def _index_content(self) -> bytes:
         path = self.path / "index.json"
@@ -220,6 +248,12 @@ class LayoutStore(LayoutReader):
             yield
         finally:
             lock.release()
+
+
+def _opened(stack: ExitStack, folder: Path) -> int:
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    stack.callback(os.close, handle)
+    return handle
 
 
 def _create(path: Path) -> None:

@@ -8,11 +8,12 @@ lack children, where an earlier copy was interrupted, so all of it is looked at.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import cast
 
-from ocimlpack.errors import ConflictError, blaming
+from ocimlpack.errors import ConflictError, IntegrityError, blaming
 from ocimlpack.progress import Began, Ended, Moved, Outcome, Planned, Reporter, ignore
 from ocimlpack.spec.descriptor import Descriptor
 from ocimlpack.spec.digest import Digest
@@ -25,15 +26,21 @@ from ocimlpack.spec.mediatypes import (
     parse_model_layer,
 )
 from ocimlpack.stores.base import (
+    Assembler,
+    Blob,
     BytesBlob,
+    Divisible,
     Mountable,
     ReadableStore,
     Sink,
     Store,
     capability,
+    doubt,
 )
 from ocimlpack.stores.graph import walk
-from ocimlpack.transfer import pool
+from ocimlpack.stores.partial import TakenError
+from ocimlpack.transfer import pool, ranges
+from ocimlpack.transfer.links import Links, Share
 from ocimlpack.transfer.watched import Watched
 
 
@@ -138,11 +145,11 @@ def copy(
         ConflictError: also where a tag, read back, stands for something else.
     """
     todo = plan(src, root, wanted)
-    mover = _Mover(src, dst, report)
     # Large leaves first: begun last, one of them would be moved alone while the other jobs idle.
     leaves = sorted(
         (leaf for leaf in todo.leaves if leaf.digest not in done), key=lambda leaf: -leaf.size
     )
+    mover = _Mover(src, dst, report, Links(jobs, sum(map(_is_large, leaves))))
     report(Planned(action, len(leaves), sum(leaf.size for leaf in leaves)))
     moved = pool.run([mover.task(leaf) for leaf in leaves], jobs)
     outcomes = {leaf.digest: outcome for leaf, outcome in zip(leaves, moved, strict=True)}
@@ -186,23 +193,31 @@ def label(desc: Descriptor) -> str:
     return (title or path if archive else path or title) or str(desc.digest)
 
 
+def _is_large(leaf: Descriptor) -> bool:
+    return leaf.size >= ranges.WORTHWHILE
+
+
 class _Mover:
-    def __init__(self, src: ReadableStore, dst: Sink, report: Reporter) -> None:
+    def __init__(self, src: ReadableStore, dst: Sink, report: Reporter, links: Links) -> None:
         self._src = src
         self._dst = dst
         self._report = report
+        self._links = links
         self._mountable = capability(dst, Mountable)
+        self._assembler = capability(dst, Assembler)
 
     def task(self, leaf: Descriptor) -> pool.Task[Outcome]:
         def move(stop: pool.Stop) -> Outcome:
-            self._report(Began(label(leaf), leaf.size))
-            outcome = self._move(leaf, stop)
-            self._report(Ended(label(leaf), leaf.size, outcome))
+            name = label(leaf)
+            self._report(Began(name, leaf.size))
+            with self._links.share() if _is_large(leaf) else nullcontext() as share:
+                outcome = self._move(leaf, name, share, stop)
+            self._report(Ended(name, leaf.size, outcome))
             return outcome
 
         return move
 
-    def _move(self, leaf: Descriptor, stop: pool.Stop) -> Outcome:
+    def _move(self, leaf: Descriptor, name: str, share: Share | None, stop: pool.Stop) -> Outcome:
         with blaming("destination"):
             if self._dst.exists(leaf):
                 return "skipped"
@@ -213,9 +228,42 @@ class _Mover:
 
         def reached(offset: int) -> None:
             stop.check()
-            self._report(Moved(label(leaf), offset))
+            self._report(Moved(name, offset))
 
-        watched = Watched(blob, reached)
         with blaming("destination"):
-            self._dst.push(leaf, watched)
-        return "moved"
+            if share and self._in_parts(leaf, blob, share, reached, stop):
+                return "moved"
+            while True:
+                try:
+                    self._dst.push(leaf, Watched(blob, reached))
+                    return "moved"
+                except IntegrityError:
+                    if not doubt(blob):
+                        raise
+
+    def _in_parts(
+        self,
+        leaf: Descriptor,
+        blob: Blob,
+        share: Share,
+        reached: Callable[[int], None],
+        stop: pool.Stop,
+    ) -> bool:
+        """Whether the leaf came in parts, as both sides can do that."""
+        if self._assembler is None or not isinstance(blob, Divisible):
+            return False
+        try:
+            with self._assembler.assembling(leaf) as file:
+                if file is not None:
+                    ranges.fetch(
+                        blob,
+                        file,
+                        share,
+                        name=label(leaf),
+                        stop=stop,
+                        reached=reached,
+                        report=self._report,
+                    )
+        except TakenError:
+            return False  # so it goes its own way, which ends with the same file
+        return file is not None

@@ -37,13 +37,18 @@ def slice_of(content: bytes, request: Request, quirks: Quirks) -> Reply:
         return Reply(200, headers, content)
     start = int(asked[1])
     end = min(int(asked[2] or len(content) - 1), len(content) - 1)
-    if start > end:
+    if start > end or quirks.ranges == "refused":
         return Reply(416, {"Content-Range": f"bytes */{len(content)}"})
     if quirks.ranges == "wrong offset":
         start, end = 0, end - start
     if quirks.ranges == "short":
         end = start + (end - start) // 2
-    headers["Content-Range"] = f"bytes {start}-{end}/{len(content)}"
+    place = f"bytes {start}-{end}/{len(content)}"
+    if quirks.ranges == "multipart":
+        headers["Content-Type"] = "multipart/byteranges; boundary=x"
+        part = f"--x\r\nContent-Range: {place}\r\n\r\n".encode() + content[start : end + 1]
+        return Reply(206, headers, part + b"\r\n--x--\r\n")
+    headers["Content-Range"] = place
     return Reply(206, headers, content[start : end + 1])
 
 

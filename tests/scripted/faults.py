@@ -22,8 +22,12 @@ class Fault:
         drop: close the connection: before the body is read, or after the work was done and
             instead of the answer.
         swallow: read so many bytes of the body, then close the connection.
+        keep: do with the bytes that were read what was asked, and fail after it, as a server that
+            stores while it reads.
         unread: answer before the body is read, and end the connection when the client has.
         cut: close the connection after so many bytes of the answer's body.
+        flip: flip a bit of the byte there in the answer's body.
+        rate: send so many bytes of the answer's body a second; None for no limit.
         hold: do nothing before this event is set.
         hits: how often it struck.
     """
@@ -37,8 +41,11 @@ class Fault:
     body: bytes = b""
     drop: Literal["", "before", "after"] = ""
     swallow: int | None = None
+    keep: bool = False
     unread: bool = False
     cut: int | None = None
+    flip: int | None = None
+    rate: int | None = None
     hold: threading.Event | None = None
     hits: int = 0
     seen: int = 0

@@ -25,6 +25,7 @@ class Server:
         requests: everything that was asked, in the order of arrival.
         faults: the script of what goes wrong.
         connections: how many were accepted.
+        sent: bytes of answers' bodies that were sent.
         crashes: errors in the code that answers, which are bugs of a test.
     """
 
@@ -35,6 +36,7 @@ class Server:
         self.requests: list[Request] = []
         self.faults = Faults()
         self.connections = 0
+        self.sent = 0
         self.crashes: list[BaseException] = []
         self.closing = threading.Event()
         self._lock = threading.Lock()
@@ -74,6 +76,11 @@ class Server:
         """Begin the record anew."""
         with self._lock:
             self.requests.clear()
+            self.sent = 0
+
+    def count_sent(self, size: int) -> None:
+        with self._lock:
+            self.sent += size
 
     def hang_up(self) -> None:
         """End the connections that are open."""
@@ -158,6 +165,8 @@ class _Handler(BaseHTTPRequestHandler):
             return self._refuse_early(Reply(fault.status, dict(fault.headers), fault.body))
         body = _read_body(self.rfile, headers, fault.swallow)
         request.length = len(body)
+        if fault.keep:
+            script.handle(request, body)
         if fault.swallow is not None:
             return self._drop()
         if fault.status:
@@ -166,10 +175,12 @@ class _Handler(BaseHTTPRequestHandler):
             reply = script.handle(request, body)
         if fault.drop == "after":
             return self._drop()
+        if fault.flip is not None:
+            reply.body = _flip(reply.body, fault.flip)
         request.status = reply.status
-        return self._send(reply, fault.cut)
+        return self._send(reply, fault.cut, fault.rate)
 
-    def _send(self, reply: Reply, cut: int | None) -> None:
+    def _send(self, reply: Reply, cut: int | None, rate: int | None = None) -> None:
         self.send_response_only(reply.status)
         for name, value in reply.headers.items():
             self.send_header(name, value)
@@ -177,10 +188,22 @@ class _Handler(BaseHTTPRequestHandler):
             self.send_header("Content-Length", str(len(reply.body)))
         self.end_headers()
         if self.command != "HEAD":
-            self.wfile.write(reply.body[:cut])
+            self._send_body(memoryview(reply.body)[:cut], rate)
         if cut is not None:
             self.wfile.flush()
             self._drop()
+
+    def _send_body(self, body: memoryview, rate: int | None) -> None:
+        script = self.server.scripted
+        size = max(1, rate // 20) if rate else 256 * 1024
+        for at in range(0, len(body), size):
+            piece = body[at : at + size]
+            self.wfile.write(piece)
+            script.count_sent(len(piece))
+            if rate:
+                self.wfile.flush()
+                if script.closing.wait(len(piece) / rate):
+                    break
 
     def _refuse_early(self, reply: Reply) -> None:
         """Answer, then take and forget what still comes, as nginx does for a while.
@@ -207,6 +230,10 @@ for _method in ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"):
     setattr(_Handler, f"do_{_method}", _Handler.respond)
 
 _HEX_SIZE: Final = 16
+
+
+def _flip(body: bytes, at: int) -> bytes:
+    return body[:at] + bytes([body[at] ^ 1]) + body[at + 1 :]
 
 
 def _hang_up(connection: socket.socket) -> None:
