@@ -235,14 +235,14 @@ class _ResumingStream:
         if size < 0:
             size = CHUNK
         while True:
+            if self._aborted:
+                raise UnavailableError("nobody waits for this any more", final=True)
             if self._response is None:
                 if self._offset >= self._end > 0:
                     return b""
                 self._response = self._open()
                 self._progress = 0
             try:
-                if self._aborted:
-                    raise UnavailableError("nobody waits for this any more", final=True)
                 chunk = self._response.read(self._bounded(size))
             except UnavailableError as error:
                 self.close()

@@ -173,7 +173,10 @@ class PartialFile:
         self.inherited = 0
         size = self.desc.size
         with self._writing():
-            os.ftruncate(self._handle, 0)
+            # Not a new one: ext4 takes that for a file that is replaced, and writes all of it out
+            # when it is closed. https://man7.org/linux/man-pages/man5/ext4.5.html, auto_da_alloc
+            if os.fstat(self._handle).st_size:
+                os.ftruncate(self._handle, 0)
         self.write(size, self._head)  # which gives the file its extent, too
         self._end = size + len(self._head)
         self.usable = True
