@@ -285,26 +285,6 @@ def test_a_bad_reference_is_bad_input(reference: str, said: str) -> None:
     assert said in run("inspect", reference, expect=2).stderr
 
 
-def test_pushing_two_gibibytes_takes_little_memory(distribution3: Registry, tmp_path: Path) -> None:
-    model = tmp_path / "model"
-    model.mkdir()
-    with (model / "model.bin").open("wb") as sparse:
-        sparse.truncate(2048 * MIB)
-    repository = distribution3.repository()
-    measured = [sys.executable, "-c", MEASURE, *COMMAND]
-    pushing = [*measured, "push", str(model), repository, "-t", "1.0", "--quiet"]
-    done = subprocess.run(pushing, capture_output=True, text=True, check=False, timeout=300)
-    assert done.returncode == 0, done.stderr
-    peak = int(done.stdout.split()[-1])
-    assert peak < 150 * MIB, f"{peak / MIB:.0f} MiB"
-    pulling = [*measured, "pull", f"{repository}:1.0", "-o", str(tmp_path / "out"), "--quiet"]
-    done = subprocess.run(pulling, capture_output=True, text=True, check=False, timeout=300)
-    assert done.returncode == 0, done.stderr
-    peak = int(done.stdout.split()[-1])
-    assert peak < 150 * MIB, f"{peak / MIB:.0f} MiB"
-    assert (tmp_path / "out/model.bin").stat().st_size == 2048 * MIB
-
-
 def test_the_version_is_told_without_loading_what_it_does_not_need() -> None:
     looked = (
         "import sys, ocimlpack.cli.main; "
