@@ -2,6 +2,7 @@
 
 One connection fills a local network, and is a small part of what an object store can send. So it is
 tried: twice as many connections, and if the bytes don't come faster by a good deal, back again.
+Where connections hardly wait for bytes, this machine is what is slow, and gets no more to do.
 """
 
 from __future__ import annotations
@@ -29,10 +30,11 @@ _GAIN: Final = 1.3
 _REST_SECONDS: Final = 10.0
 """After how long it is tried again: others on the same link may have gone."""
 
-_BUSY: Final = 0.5
-"""Of all processors, the share above which it is this program that bytes wait for."""
-_CORES: Final = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1
-_processor_seconds: Final = time.process_time
+_WAITING: Final = 0.75
+"""The share of their time that connections wait for bytes, from which on more may bring more."""
+
+_SPARE: Final = 0.3
+"""So may they if less is waited for, where so much of all processors' time is spare."""
 
 _SETTLING: Final = 3.0
 _MAX_SETTLING: Final = 1.0
@@ -72,7 +74,8 @@ class Links:
         self._flowing = 0
         self._began = clock()
         self._brought = 0
-        self._worked = _processor_seconds()
+        self._waited = 0.0
+        self._used = _processors_used()
         self._before: tuple[int, float] | None = None
         self._rest_until = self._began
 
@@ -105,27 +108,37 @@ class Links:
     def _measure_from(self, moment: float) -> None:
         self._began = moment
         self._brought = 0
-        self._worked = _processor_seconds()
+        self._waited = 0.0
+        self._used = _processors_used()
 
-    def _moved(self, count: int) -> None:
+    def _moved(self, count: int, waited: float) -> None:
         now = self._clock()
         if now < self._began:
             return
         self._brought += count
+        self._waited += waited
         passed = now - self._began
         if passed >= _WINDOW_SECONDS and self._brought >= _WINDOW_BYTES:
             if self._flowing >= self.limit:
-                busy = (_processor_seconds() - self._worked) / passed > _BUSY * _CORES
-                self._judge(self._brought / passed, now, busy=busy)
+                waiting = self._waited / passed / self._flowing
+                useful = waiting >= _WAITING or self._spare() >= _SPARE
+                self._judge(self._brought / passed, now, useful=useful)
             self._measure_from(now)
 
-    def _judge(self, rate: float, now: float, *, busy: bool) -> None:
+    def _spare(self) -> float:
+        """The share of the processors' time that nobody has used since the measure began."""
+        used, total = (
+            now - before for now, before in zip(_processors_used(), self._used, strict=True)
+        )
+        return 1 - used / total if total else 0.0
+
+    def _judge(self, rate: float, now: float, *, useful: bool) -> None:
         """So many bytes a second came while all connections were in use."""
         if self._before and rate < self._before[1] * _GAIN:
             self.limit = self._before[0]
             self._before = None
             self._rest_until = now + _REST_SECONDS
-        elif now >= self._rest_until and self.limit < self.most and not busy:
+        elif now >= self._rest_until and self.limit < self.most and useful:
             self._before = self.limit, rate
             self.limit = min(self.limit * 2, self.most)
         else:
@@ -216,13 +229,13 @@ class Link:
         with self._changed:
             return self._share._surplus()
 
-    def moved(self, count: int) -> None:
-        """So many bytes came."""
+    def moved(self, count: int, waited: float) -> None:
+        """So many bytes came, and were waited for so many seconds."""
         with self._changed:
             if not self._flows:
                 self._flows = True
                 self._links._flows(1, self._links._clock() - self._began)
-            self._links._moved(count)
+            self._links._moved(count, waited)
 
     def close(self) -> None:
         """It is no longer used."""
@@ -230,3 +243,17 @@ class Link:
             if self._flows:
                 self._links._flows(-1)
             self._share._change(-1)
+
+
+def _processors_used() -> tuple[float, float]:
+    """What time all processors have worked, and how much there was, in any unit.
+
+    https://man7.org/linux/man-pages/man5/proc_stat.5.html
+    """
+    try:
+        with open("/proc/stat", "rb") as stream:
+            times = [int(each) for each in stream.readline().split()[1:9]]
+    except (OSError, ValueError):
+        # Elsewhere only of this program is it known, which is enough where it works alone.
+        return time.process_time(), time.monotonic() * (os.cpu_count() or 1)
+    return float(sum(times) - sum(times[3:5])), float(sum(times))

@@ -9,6 +9,7 @@ before it. When no part is left, who is idle takes half of the slowest one.
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Final, Protocol
@@ -214,13 +215,15 @@ class _Assembly:
     def _read(self, part: Part, stream: PartStream, link: Link, stop: pool.Stop) -> bytes:
         """The next bytes: as many as are handled at a time, unless they come slowly."""
         pieces: list[bytes] = []
-        size = 0
+        size, waited = 0, 0.0
         # Not a byte more than the part: what follows may be wanted from the same stream.
         wanted = min(CHUNK, part.end - part.at)
         until = part.seen + _GATHERING_SECONDS
         while size < wanted:
             stop.check()
+            asked = time.monotonic()
             piece = self._receive(part, stream, wanted - size)
+            waited += time.monotonic() - asked
             if not piece:
                 break
             if self._parts.came(part) and self._share.single:
@@ -231,7 +234,7 @@ class _Assembly:
             size += len(piece)
             if part.seen > until:
                 break
-        link.moved(size)
+        link.moved(size, waited)
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
     def _receive(self, part: Part, stream: PartStream, size: int) -> bytes:

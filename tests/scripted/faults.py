@@ -27,7 +27,8 @@ class Fault:
         unread: answer before the body is read, and end the connection when the client has.
         cut: close the connection after so many bytes of the answer's body.
         flip: flip a bit of the byte there in the answer's body.
-        rate: send so many bytes of the answer's body a second; None for no limit.
+        rate: send so many bytes of the answer's body a second; with 0 no byte ever comes, and with
+            None there is no limit.
         hold: do nothing before this event is set.
         hits: how often it struck.
     """

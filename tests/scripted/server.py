@@ -195,6 +195,10 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _send_body(self, body: memoryview, rate: int | None) -> None:
         script = self.server.scripted
+        if rate == 0:
+            self.wfile.flush()
+            script.closing.wait()
+            return
         size = max(1, rate // 20) if rate else 256 * 1024
         for at in range(0, len(body), size):
             piece = body[at : at + size]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Callable
 from contextlib import ExitStack
 
 import pytest
@@ -11,13 +13,18 @@ from ocimlpack.transfer import pool
 from ocimlpack.transfer.links import MOST, Link, Links, Share
 
 MIB = 1024 * 1024
+REAL = module._processors_used
 
 
 class Road:
-    """A way over which bytes come: so many a second for a connection, and in all."""
+    """A way over which bytes come: so many a second for a connection, and in all.
 
-    def __init__(self, *, each: int, most: int = 10**12) -> None:
+    They are waited for that share of the time.
+    """
+
+    def __init__(self, *, each: int, most: int = 10**12, waiting: float = 0.9) -> None:
         self.now = 0.0
+        self.waiting = waiting
         self.each = each
         self.most = most
         self.open: list[Link] = []
@@ -36,12 +43,24 @@ class Road:
             self.now += 0.02
             rate = min(self.each, self.most / len(self.open))
             for link in self.open:
-                link.moved(int(rate * 0.02))
+                link.moved(int(rate * 0.02), 0.02 * self.waiting)
+
+
+Spare = Callable[[float], None]
 
 
 @pytest.fixture(autouse=True)
-def idle_machine(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "_processor_seconds", lambda: 0.0)
+def spare(monkeypatch: pytest.MonkeyPatch) -> Spare:
+    """Sets the share of the processors' time that is spare; at first there is none."""
+    ticks = itertools.count()
+    share = [0.0]
+
+    def used() -> tuple[float, float]:
+        tick = float(next(ticks))
+        return tick * (1 - share[0]), tick
+
+    monkeypatch.setattr(module, "_processors_used", used)
+    return lambda now: share.__setitem__(0, now)
 
 
 def shared(stack: ExitStack, links: Links) -> Share:
@@ -102,13 +121,23 @@ def test_as_many_as_bring_more_and_no_further() -> None:
     assert links.limit == 8
 
 
-def test_a_processor_that_is_busy_gets_no_more_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
-    road = Road(each=50_000_000)
-    monkeypatch.setattr(module, "_processor_seconds", lambda: road.now * module._CORES)
+@pytest.mark.parametrize(("spare_share", "limit"), [(0.1, 4), (0.6, MOST)])
+def test_where_bytes_are_not_waited_for_the_processors_decide(
+    spare: Spare, spare_share: float, limit: int
+) -> None:
+    spare(spare_share)
+    road = Road(each=50_000_000, waiting=0.4)
     links = Links(4, clock=lambda: road.now)
     with ExitStack() as stack:
         road.run(links, shared(stack, links), 3)
-    assert links.limit == 4
+    assert links.limit == limit
+
+
+def test_the_processors_are_asked_for_their_time() -> None:
+    before = REAL()
+    sum(range(2_000_000))
+    used, total = (now - then for now, then in zip(REAL(), before, strict=True))
+    assert 0 <= used <= total
 
 
 def take(share: Share) -> Link | None:

@@ -7,6 +7,7 @@ import fcntl
 import os
 import random
 import re
+import shutil
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -28,6 +29,7 @@ from ocimlpack.retry import Policy
 from ocimlpack.spec.descriptor import Descriptor
 from ocimlpack.spec.manifest import Manifest
 from ocimlpack.stores import download, partial
+from ocimlpack.stores._oras import Session
 from ocimlpack.stores.layout import LayoutStore
 from ocimlpack.stores.registry import RegistryStore
 from ocimlpack.transfer import parts, ranges
@@ -39,8 +41,8 @@ from tests.scripted.fixtures import QUICK, REPOSITORY, connect
 from tests.scripted.registry import ScriptedRegistry
 
 KIB = 1024
-PART = 256 * KIB
-COUNT = 16
+PART = 200 * KIB  # no multiple of what is read at a time
+COUNT = 20
 BLOB = random.Random(4).randbytes(COUNT * PART)
 SLOW = 2000
 """Bytes a second at which a part would take minutes."""
@@ -396,18 +398,28 @@ def test_an_answer_that_does_not_come_is_not_waited_for_long(
     scripted: ScriptedRegistry, place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(download, "_ANSWER_SECONDS", 0.3)
+    waits: list[float] = []
+    real = Session.request
+
+    def request(self: Session, *args: Any, timeout: float = 60.0, **options: Any) -> Any:
+        waits.append(timeout)
+        return real(self, *args, timeout=timeout, **options)
+
+    monkeypatch.setattr(Session, "request", request)
     never = threading.Event()
     scripted.fault("GET", place.blob.digest.hex, nth=4, hold=never)
     place.fill()
     place.check()
+    assert max(waits) == 60.0
+    assert waits[-1] < 60.0
 
 
 def test_the_first_failure_ends_the_others_at_once(
     scripted: ScriptedRegistry, place: Place
 ) -> None:
-    """They would bring bytes for minutes, and never stall."""
+    """They would wait for minutes before they call a connection stalled."""
     scripted.fault("GET", place.blob.digest.hex, nth=5, status=404)
-    scripted.fault("GET", place.blob.digest.hex, nth=2, times=3, rate=SLOW)
+    scripted.fault("GET", place.blob.digest.hex, nth=2, times=3, rate=0)
     with pytest.raises(NotFoundError):
         place.fill(policy=Policy(stall=600.0))
 
@@ -415,7 +427,7 @@ def test_the_first_failure_ends_the_others_at_once(
 def test_a_failure_elsewhere_ends_it_at_once(scripted: ScriptedRegistry, tmp_path: Path) -> None:
     manifest = scripted.content.add_artifact(REPOSITORY, BLOB, b"small")
     place = Place(tmp_path / "layout", scripted, manifest)
-    scripted.fault("GET", place.blob.digest.hex, times=None, rate=SLOW)
+    scripted.fault("GET", place.blob.digest.hex, times=None, rate=0)
     scripted.fault("GET", manifest.layers[1].digest.hex, status=404)
     with pytest.raises(NotFoundError):
         place.fill(jobs=2, policy=Policy(stall=600.0))
@@ -454,6 +466,35 @@ def test_a_run_goes_on_where_the_last_one_ended(
     assert not place.said(Warned)
     assert min(place.offsets) == kept
     assert scripted.sent <= len(BLOB) - kept + jobs * PART
+
+
+@pytest.mark.parametrize("jobs", [1, 4])
+def test_a_long_part_is_noted_on_its_way(
+    scripted: ScriptedRegistry,
+    place: Place,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    jobs: int,
+) -> None:
+    """A copy of the file is what a process would have left that is killed at that moment."""
+    monkeypatch.setattr(parts, "_LONGEST", 1024 * KIB)
+    monkeypatch.setattr(ranges, "_GATHERING_SECONDS", 0.0)
+    scripted.fault("GET", place.blob.digest.hex, times=None, rate=1024 * KIB)
+    (tmp_path / "copy").mkdir()
+    reached: list[int] = []
+
+    def copied(event: Event) -> None:
+        if isinstance(event, Moved) and event.offset >= 700 * KIB and not reached:
+            reached.append(event.offset)
+            (left,) = place.leftovers
+            shutil.copy(left, tmp_path / "copy")
+
+    place.watch = copied
+    place.fill(jobs=jobs)
+    handle = os.open(tmp_path / "copy", os.O_RDONLY)
+    with partial.claimed(handle, place.blob, label="x", prefix=".ocimlpack-") as file:
+        assert file.inherited >= reached[0] - jobs * (64 + 60) * KIB
+    os.close(handle)
 
 
 @pytest.mark.parametrize("where", [0, PART + 5])
