@@ -23,6 +23,7 @@ from ocimlpack.stores import home
 from ocimlpack.stores import open as stores
 from ocimlpack.stores.base import ReadableStore
 from ocimlpack.stores.graph import read_manifest
+from ocimlpack.stores.layout import LayoutStore
 from ocimlpack.stores.verify import chunks
 from ocimlpack.transfer import copy as transfer
 
@@ -67,6 +68,7 @@ def pull(
             exclude=exclude,
             force=force,
             durable=durable,
+            near=store.path / "index.json" if isinstance(store, LayoutStore) else None,
             jobs=places.jobs(options),
             report=report,
         ) as folder:

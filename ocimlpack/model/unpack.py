@@ -28,6 +28,7 @@ from ocimlpack.spec.descriptor import Descriptor
 from ocimlpack.spec.digest import Digest
 from ocimlpack.spec.manifest import Manifest
 from ocimlpack.stores.base import Blob
+from ocimlpack.stores.duplicate import can_clone
 from ocimlpack.stores.partial import PartialFile
 
 
@@ -53,6 +54,7 @@ class Folder:
         exclude: Sequence[str] = (),
         force: bool = False,
         durable: bool = False,
+        near: Path | None = None,
         jobs: int = 4,
         report: Reporter = ignore,
     ) -> None:
@@ -68,6 +70,8 @@ class Folder:
             force: replace a folder that was not pulled, and files that were changed since.
             durable: wait until all is on disk. Else a machine that loses its power in the next
                 half minute may lose files of a folder that is there; `receipt.verify` finds them.
+            near: a file of the store that it comes from, where that is on a disk here: what can be
+                cloned from there takes no room.
             jobs: how many of the files that are there already are read at a time.
             report: gets the progress events of that.
 
@@ -83,6 +87,7 @@ class Folder:
         self._reference = reference
         self._force = force
         self._durable = durable
+        self._near = near
         self._jobs = jobs
         self._report = report
         self._members = members(manifest)
@@ -217,10 +222,13 @@ class Folder:
             standing.stage(name, durable=self._durable)
 
     def _require_room(self) -> None:
-        if self._target and self._target.staging:
-            self._target.staging.require(
-                sum(map(self._intake.missing, self._wanted)), str(self._destination)
-            )
+        if not self._target or not self._target.staging:
+            return
+        wanted = self._wanted
+        if self._near and can_clone(self._near, self._target.staging.root.fd):
+            wanted = tuple(member for member in wanted if member.encoding != "raw")
+        needed = sum(map(self._intake.missing, wanted))
+        self._target.staging.require(needed, str(self._destination))
 
     @property
     def _intake(self) -> Intake:

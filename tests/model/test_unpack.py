@@ -3,7 +3,7 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import BinaryIO
 
@@ -431,6 +431,19 @@ class TestRoom:
             pytest.fail("it was entered")
         assert "free space" in str(caught.value.hint)
         assert everything(tmp_path) == set()
+
+    @pytest.mark.parametrize("clones", [True, False])
+    def test_clones_take_none(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, clones: bool
+    ) -> None:
+        self.lack(monkeypatch, 0)
+        monkeypatch.setattr(unpack, "can_clone", lambda *_: clones)
+        source = files(CONTENT)
+        near = tmp_path / "index.json"
+        folder = unpack.Folder(tmp_path / "out", source.manifest, reference="x", near=near)
+        refused = nullcontext() if clones else pytest.raises(UnavailableError, match="missing")
+        with refused, folder:
+            pass
 
     def test_that_is_taken_already_need_not_be_free(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
