@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from ocimlpack.stores.partial import PartialFile
 
 CHUNK: Final = 256 * 1024
-"""Bytes moved at a time. So many stay in a core's own cache on their way from the socket through
-the hash to the file; 1 MiB at a time takes twice as long (benchmarks/README.md)."""
+"""Bytes moved at a time: so many stay in a core's own cache on their way from the socket through
+the hash to the file. What a transfer holds in memory is a few of these a connection."""
 
 
 class Blob(Protocol):
