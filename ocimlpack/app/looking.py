@@ -7,13 +7,12 @@ from pathlib import Path
 from typing import Any, Unpack, cast
 
 from ocimlpack.app import places
-from ocimlpack.app.moving import hash_folder, plan_folder
+from ocimlpack.app.moving import pack_folder
 from ocimlpack.app.options import Connection, Moving
 from ocimlpack.app.results import Inspected, InspectedFile, Verified
 from ocimlpack.errors import InputError, InvalidContentError
 from ocimlpack.model import listing, receipt
 from ocimlpack.model.artifact import Member, members
-from ocimlpack.model.pack import seal
 from ocimlpack.progress import Began, Ended, Moved, Planned, ignore
 from ocimlpack.spec.descriptor import Descriptor
 from ocimlpack.spec.digest import Digest
@@ -43,8 +42,7 @@ def inspect(reference: str, *, archives: bool = False, **options: Unpack[Connect
     """
     ref = stores.locate(reference)
     if ref.kind is Kind.FOLDER:
-        planned = plan_folder(places.folder(ref), cast(Moving, options))
-        packed = seal(planned, hash_folder(planned, cast(Moving, options)).digests)
+        packed = pack_folder(places.folder(ref), cast(Moving, options))
         return _inspected(str(ref), packed, packed.root, (), archives)
     with places.found(ref, options) as (store, root):
         tags = places.tags_of(store, root, _MAX_TAGS, options.get("report", ignore))

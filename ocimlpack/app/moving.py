@@ -127,19 +127,26 @@ def _send_folder(
     action: str,
 ) -> Transferred:
     targets = places.targets(ref, tags)  # a bad destination is said before hours of hashing
-    planned = plan_folder(places.folder(origin), options)
+    folder = places.folder(origin)
     if dry_run or ref.digest or ref.kind is not Kind.REGISTRY:
-        packed = packing.seal(planned, hash_folder(planned, options).digests)
+        packed = pack_folder(folder, options)
         return _send(packed, packed.root, ref, tags, dry_run, options, action)
+    planned = _plan(folder, options)
     with stores.writing(ref, places.access(options)) as dst:
-        hashed = hash_folder(planned, options, cast(Destination | None, capability(dst, Ingester)))
+        hashed = _hash(planned, options, cast(Destination | None, capability(dst, Ingester)))
         packed = packing.seal(planned, hashed.digests)
         names = [str(target.tag) for target in targets]
         done = _copy(packed, packed.root, dst, names, options, action, hashed.sent)
     return _transferred(ref, packed, packed.root, names, done)
 
 
-def plan_folder(folder: Path, options: Moving) -> packing.Plan:
+def pack_folder(folder: Path, options: Moving) -> Packed:
+    """A folder as an artifact whose blobs are the folder's own files."""
+    planned = _plan(folder, options)
+    return packing.seal(planned, _hash(planned, options).digests)
+
+
+def _plan(folder: Path, options: Moving) -> packing.Plan:
     """What a folder becomes; nothing is hashed yet."""
     report = options.get("report", ignore)
     file = options.get("file")
@@ -164,7 +171,7 @@ def plan_folder(folder: Path, options: Moving) -> packing.Plan:
     return planned
 
 
-def hash_folder(
+def _hash(
     planned: packing.Plan, options: Moving, destination: Destination | None = None
 ) -> hashing.Hashed:
     """The digests of a folder's files, large ones sent to a destination meanwhile."""
