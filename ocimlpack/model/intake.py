@@ -21,7 +21,7 @@ from ocimlpack.spec.digest import Digest
 from ocimlpack.stores import duplicate
 from ocimlpack.stores.base import Blob, local_path
 from ocimlpack.stores.partial import PartialFile
-from ocimlpack.stores.verify import chunks
+from ocimlpack.stores.verify import check, chunks
 
 
 def entry_of(member: Member) -> Entry:
@@ -229,8 +229,7 @@ def _right(root: Root, entry: Entry) -> bool:
         return False
     try:
         with file, reading(entry.path):
-            for _ in chunks(file, entry.desc):
-                pass
+            check(_OpenFile(file), entry.desc)
     except IntegrityError:
         return False
     return True
