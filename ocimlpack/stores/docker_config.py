@@ -16,8 +16,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-import filelock
-
 from ocimlpack.errors import InputError, UnavailableError
 from ocimlpack.stores.files import refused, sync_folder
 
@@ -152,16 +150,18 @@ def edit(path: Path, change: Callable[[dict[str, Any]], None]) -> None:
         InputError: the file can't be read or written.
         UnavailableError: another process keeps it locked, or the disk is full.
     """
+    from filelock import FileLock  # here, as reading the file takes no lock
+
     target = Path(os.path.realpath(path))  # people link the file into a folder that they sync
     try:
         target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with filelock.FileLock(f"{target}.lock", timeout=_LOCK_TIMEOUT, mode=0o600):
+        with FileLock(f"{target}.lock", timeout=_LOCK_TIMEOUT, mode=0o600):
             config = DockerConfig.read(target)
             auths = config.auths
             change(auths)
             config.content["auths"] = auths
             _write(target, config.content)
-    except filelock.Timeout:
+    except TimeoutError:
         raise UnavailableError(
             f"another process has kept {path} locked for {_LOCK_TIMEOUT:.0f} seconds"
         ) from None

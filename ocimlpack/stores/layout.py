@@ -12,9 +12,7 @@ import os
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any, Final
-
-from filelock import FileLock, Timeout
+from typing import TYPE_CHECKING, Any, Final
 
 from ocimlpack.errors import (
     ConflictError,
@@ -38,6 +36,9 @@ from ocimlpack.stores.graph import check_children, reachable, read_manifest
 from ocimlpack.stores.layout_reader import MAX_INDEX, LayoutReader, entry_json, entry_name
 from ocimlpack.stores.partial import PartialFile
 from ocimlpack.stores.verify import read_all
+
+if TYPE_CHECKING:
+    from filelock import BaseFileLock
 
 _VERSION: Final = "1.0.0"
 _LOCK_SECONDS: Final = 60.0
@@ -235,10 +236,10 @@ class LayoutStore(LayoutReader):
 
     @contextmanager
     def _locked(self) -> Iterator[None]:
-        lock = FileLock(self.path / "index.json.lock", timeout=_LOCK_SECONDS)
+        lock = _lock(self.path)
         try:
             lock.acquire()
-        except Timeout:
+        except TimeoutError:
             raise UnavailableError(
                 f"another process has kept {self.path} locked for {_LOCK_SECONDS:.0f} s"
             ) from None
@@ -248,6 +249,13 @@ class LayoutStore(LayoutReader):
             yield
         finally:
             lock.release()
+
+
+def _lock(path: Path) -> BaseFileLock:
+    # Imported here, as most of what is done with a registry locks nothing.
+    from filelock import FileLock
+
+    return FileLock(path / "index.json.lock", timeout=_LOCK_SECONDS)
 
 
 def _opened(stack: ExitStack, folder: Path) -> int:
@@ -264,7 +272,7 @@ def _create(path: Path) -> None:
         if any(each.name not in known and not files.is_temporary(each) for each in path.iterdir()):
             raise ConflictError(f"{path} is not empty and no image layout")
         (path / "blobs" / "sha256").mkdir(parents=True, exist_ok=True)
-        with FileLock(path / "index.json.lock", timeout=_LOCK_SECONDS):
+        with _lock(path):
             if not (path / "index.json").exists():
                 empty = {"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": []}
                 files.write_atomically(path / "index.json", encode(empty))

@@ -61,9 +61,9 @@ def reading(ref: Reference, access: Access, *, mirrored: bool = True) -> Iterato
         InputError: the configuration file, which names the mirrors, can't be used.
         UnsupportedError: this version can't reach that kind of place.
     """
-    from ocimlpack.stores.archive import ArchiveReader
-
     if ref.kind is Kind.ARCHIVE:
+        from ocimlpack.stores.archive import ArchiveReader
+
         yield ArchiveReader(_path(ref))
         return
     mirrors: tuple[Mirror, ...] = ()
@@ -82,9 +82,9 @@ def writing(ref: Reference, access: Access, *, create: bool = True) -> Iterator[
         ConflictError: the place holds something else.
         UnsupportedError: this version can't reach that kind of place.
     """
-    from ocimlpack.stores import archive
-
     if ref.kind is Kind.ARCHIVE:
+        from ocimlpack.stores import archive
+
         if not create and not _path(ref).exists():
             raise NotFoundError(f"no archive at {ref.repository}")
         with archive.rewritten(_path(ref)) as store:

@@ -41,6 +41,10 @@ _MAX_SETTLING: Final = 1.0
 """A new connection is slow at first. It is left alone for some times as long as its first byte
 took, and for no more than so many seconds."""
 
+_TELLING: Final = 0.02
+"""Seconds between two times that a connection says what it brought: at each piece, all would wait
+for each other."""
+
 _GLANCE: Final = 0.2
 _LONG_GLANCE: Final = 5.0
 """Seconds after which one that waits looks again, told or not."""
@@ -222,6 +226,9 @@ class Link:
         self._changed = changed
         self._began = links._clock()
         self._flows = False
+        self._count = 0
+        self._waited = 0.0
+        self._due = self._began
 
     @property
     def surplus(self) -> bool:
@@ -231,11 +238,18 @@ class Link:
 
     def moved(self, count: int, waited: float) -> None:
         """So many bytes came, and were waited for so many seconds."""
+        self._count += count
+        self._waited += waited
+        now = self._links._clock()
+        if now < self._due:
+            return
+        self._due = now + _TELLING
         with self._changed:
             if not self._flows:
                 self._flows = True
-                self._links._flows(1, self._links._clock() - self._began)
-            self._links._moved(count, waited)
+                self._links._flows(1, now - self._began)
+            self._links._moved(self._count, self._waited)
+        self._count, self._waited = 0, 0.0
 
     def close(self) -> None:
         """It is no longer used."""

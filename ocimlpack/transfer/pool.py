@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import queue
 import threading
+from collections import deque
 from collections.abc import Callable, Iterable
-from typing import Final, Generic, TypeVar
+from typing import Final, TypeVar
 
 from ocimlpack.errors import OcimlpackError
 
@@ -83,60 +83,81 @@ class Gauge:
 Task = Callable[[Stop], Result]
 
 
+class Crew:
+    """Tasks, each in a thread of its own, that may begin others.
+
+    When one fails, the others are told through their `Stop`. The threads are daemons: one that
+    hangs in the network does not keep an interrupted program alive.
+    """
+
+    def __init__(self, within: Stop | None = None) -> None:
+        """Nothing runs yet.
+
+        Args:
+            within: tells the task that this is a part of to stop.
+        """
+        self._stop = Stop(within)
+        self._failure: BaseException | None = None
+        self._lock = threading.Lock()
+        self._threads: list[threading.Thread] = []
+
+    def start(self, task: Task[object]) -> None:
+        """Begin a task."""
+        thread = threading.Thread(target=self._run, args=(task,), name="ocimlpack", daemon=True)
+        self._threads.append(thread)
+        thread.start()
+
+    def join(self) -> None:
+        """Wait for all of them, and for those that they begin.
+
+        Raises:
+            BaseException: what the first that failed has raised.
+        """
+        try:
+            for thread in self._threads:  # which gets longer only while one of them runs
+                thread.join()
+        except BaseException:
+            self._stop.set()
+            for thread in self._threads:
+                thread.join(_GRACE)
+            raise
+        if self._failure is not None:
+            raise self._failure
+
+    def _run(self, task: Task[object]) -> None:
+        try:
+            self._stop.check()
+            task(self._stop)
+        except BaseException as error:  # noqa: BLE001 - raised again by join(), in its thread
+            with self._lock:
+                if self._failure is None or isinstance(self._failure, StoppedError):
+                    self._failure = error
+            self._stop.set()
+
+
 def run(tasks: Iterable[Task[Result]], jobs: int, within: Stop | None = None) -> list[Result]:
     """Run tasks, so many at a time, and return their results in the tasks' order.
 
     A task may itself run tasks, and gives them its own `Stop` as `within`.
 
     Tasks begin in the order given. When one fails, or on Ctrl-C, none begins any more and those
-    under way are told through their `Stop`. Then the first failure is raised. The threads are
-    daemons: one that hangs in the network does not keep an interrupted program alive.
+    under way are told through their `Stop`. Then the first failure is raised.
     """
-    work = _Run(tasks, within)
-    threads = [
-        threading.Thread(target=work.loop, name=f"ocimlpack-{number}", daemon=True)
-        for number in range(max(1, min(jobs, work.count)))
-    ]
-    for thread in threads:
-        thread.start()
-    try:
-        for thread in threads:
-            thread.join()
-    except BaseException:
-        work.stop.set()
-        for thread in threads:
-            thread.join(_GRACE)
-        raise
-    if work.failure is not None:
-        raise work.failure
-    return [work.results[number] for number in range(work.count)]
+    waiting = deque(enumerate(tasks))
+    count = len(waiting)
+    results: dict[int, Result] = {}
 
-
-class _Run(Generic[Result]):
-    def __init__(self, tasks: Iterable[Task[Result]], within: Stop | None) -> None:
-        self._queue: queue.SimpleQueue[tuple[int, Task[Result]]] = queue.SimpleQueue()
-        self.count = 0
-        for self.count, task in enumerate(tasks, 1):
-            self._queue.put((self.count - 1, task))
-        self.stop = Stop(within)
-        self.results: dict[int, Result] = {}
-        self.failure: BaseException | None = None
-        self._lock = threading.Lock()
-
-    def loop(self) -> None:
-        while self.failure is None:
+    def work(stop: Stop) -> None:
+        while waiting:
             try:
-                number, task = self._queue.get_nowait()
-            except queue.Empty:
-                return
-            try:
-                self.stop.check()
-                self.results[number] = task(self.stop)
-            except BaseException as error:  # noqa: BLE001 - raised again by run(), in its thread
-                self._failed(error)
+                number, task = waiting.popleft()
+            except IndexError:
+                return  # another one has just taken the last
+            stop.check()
+            results[number] = task(stop)
 
-    def _failed(self, error: BaseException) -> None:
-        with self._lock:
-            if self.failure is None or isinstance(self.failure, StoppedError):
-                self.failure = error
-        self.stop.set()
+    crew = Crew(within)
+    for _ in range(max(1, min(jobs, count))):
+        crew.start(work)
+    crew.join()
+    return [results[number] for number in range(count)]

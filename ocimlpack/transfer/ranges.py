@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from typing import Final, Protocol
 
 from ocimlpack.errors import InputError, IntegrityError, OcimlpackError, UnavailableError, blaming
@@ -141,36 +142,43 @@ class _Assembly:
         self._verifier = Verifier(file.desc)
         self._buffer = memoryview(bytearray(CHUNK))
         self._over = pool.Gauge()
+        self._to_come = 0
         self._failed = False
 
     def run(self, stop: pool.Stop) -> None:
         self._reached(self._parts.total)
         useful = (self._size - self._parts.total) // WORTH_TAKING
-        workers = max(1, min(self._share.most, useful))
-        pool.run([self._watching(stop), *[self._work] * workers], workers + 1)
+        self._to_come = max(1, min(self._share.most, useful))
+        crew = pool.Crew(stop)
+        self._add_worker(crew)
+        try:
+            # What earlier runs brought. Then only this thread notices at once when all of it is
+            # not wanted any more: the others look between two chunks, and one may take long.
+            self._hash_on(stop)
+            if not self._is_over():
+                self._over.wait(1, stop)
+        finally:
+            self._end()
+            crew.join()
         self._hash_on(stop)
         self._verifier.finish()
 
-    def _watching(self, outer: pool.Stop) -> pool.Task[None]:
-        """Hash what earlier runs brought, then see to it that nobody waits for what is not wanted.
+    def _add_worker(self, crew: pool.Crew) -> None:
+        """One more that waits for a connection: there are as many threads as that, and one more."""
+        with self._telling:
+            if not self._to_come:
+                return
+            self._to_come -= 1
+        crew.start(partial(self._work, crew))
 
-        Others look at their `Stop` between two chunks, and the next chunk may take long.
-        """
-
-        def watch(stop: pool.Stop) -> None:
-            try:
-                self._hash_on(outer)
-                if not self._is_over():
-                    self._over.wait(1, outer)
-            finally:
-                self._end()
-
-        return watch
-
-    def _work(self, stop: pool.Stop) -> None:
+    def _work(self, crew: pool.Crew, stop: pool.Stop) -> None:
         """Bring parts as long as there are any, and a connection for them."""
+        has_follower = False
         try:
             while link := self._share.get(self._parts.more, self._is_over, stop):
+                if not has_follower:
+                    has_follower = True
+                    self._add_worker(crew)
                 try:
                     while not link.surplus and (part := self._parts.take()):
                         self._bring(part, link, stop)
