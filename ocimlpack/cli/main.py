@@ -7,7 +7,6 @@ Commands are listed here with their modules and one-line descriptions, so that `
 from __future__ import annotations
 
 import contextlib
-import difflib
 import errno
 import gc
 import importlib
@@ -115,6 +114,8 @@ class Program(click.Group):
         """
         known = self.list_commands(ctx)
         if args and args[0] not in known and not args[0].startswith("-"):
+            import difflib
+
             near = difflib.get_close_matches(args[0], known, n=1)
             meant = f"; did you mean {near[0]}?" if near else ""
             raise click.UsageError(f"there is no command {args[0]!r}{meant}", ctx)

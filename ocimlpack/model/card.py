@@ -10,8 +10,6 @@ import re
 from collections.abc import Mapping
 from typing import Any, Final
 
-import yaml
-
 from ocimlpack.errors import InvalidContentError
 from ocimlpack.model.config import PRECISIONS, Value, fits
 from ocimlpack.model.licenses import spell
@@ -98,6 +96,8 @@ def read_card(text: str) -> dict[str, Value]:
     match = _FRONT_MATTER.match(text)
     if match is None:
         return {}
+    import yaml  # here: many models have no card
+
     try:
         # BaseLoader makes nothing but texts, lists and maps, and leaves `no` a text, which in
         # `language: no` is Norwegian.

@@ -18,7 +18,11 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import Any, BinaryIO, Final
 
-import urllib3
+from ocimlpack.stores.deferred import deferred
+
+# Only for HTTP/2, which nothing here asks it for, urllib3 wants to know a version.
+with deferred("importlib.metadata", "version"):
+    import urllib3
 from requests.adapters import HTTPAdapter
 from requests.utils import DEFAULT_CA_BUNDLE_PATH, get_environ_proxies, select_proxy
 from urllib3.connection import HTTPConnection, HTTPSConnection

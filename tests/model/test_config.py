@@ -8,7 +8,7 @@ import jsonschema
 import pytest
 
 from ocimlpack.errors import InputError, InvalidContentError
-from ocimlpack.model import card, metadata, times
+from ocimlpack.model import card, metadata, metadata_yaml, times
 from ocimlpack.model.config import (
     CAPABILITIES,
     DESCRIPTOR,
@@ -104,7 +104,7 @@ def test_schema_and_code_know_the_same_fields() -> None:
     assert set(properties["descriptor"]["properties"]) == set(DESCRIPTOR)
     assert set(properties["config"]["properties"]) == {*MODEL, "capabilities"}
     assert set(capabilities) == set(CAPABILITIES)
-    assert set(MODEL_SCHEMA["properties"]) == set(metadata.KEYS)
+    assert set(MODEL_SCHEMA["properties"]) == set(metadata_yaml.KEYS)
     assert set(MODEL_SCHEMA["properties"]["capabilities"]["properties"]) == set(CAPABILITIES)
     assert set(MODEL_SCHEMA["properties"]["files"]["properties"]) == set(KINDS)
     assert len(FORMS) == len(DESCRIPTOR) + len(MODEL) + len(CAPABILITIES)

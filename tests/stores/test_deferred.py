@@ -40,3 +40,13 @@ def test_a_module_that_is_loaded_already_stays() -> None:
         print(oras.provider.jsonschema is jsonschema)
     """)
     assert said == "True"
+
+
+def test_of_what_is_taken_by_name_a_function_is_there_when_it_is_called() -> None:
+    said = run("""
+        import sys
+        import ocimlpack.stores._http, urllib3.http2
+        print("importlib.metadata" in sys.modules)
+        print(urllib3.http2.version("urllib3") == urllib3.__version__)
+    """)
+    assert said.split() == ["False", "True"]
