@@ -10,6 +10,7 @@ from benchmarks import models
 from benchmarks.contenders import OURS, Job
 from benchmarks.figures import MIB
 from benchmarks.stage import Stage, Turn
+from ocimlpack.model.layers import MAX_FILES
 from tests.live.toxiproxy import find_toxiproxy, shaped
 
 FIRST, AGAIN, PULL, PUSH = "first push", "push again", "pull", "push"
@@ -31,6 +32,7 @@ class Sizes:
     shard: int = 256 * MIB
     single: int = 1024 * MIB
     shaped: int = 512 * MIB
+    few_pieces: int = 1_000
     pieces: int = 2_000
     more_pieces: int = 20_000
     lesser: int = 512 * MIB
@@ -42,6 +44,7 @@ QUICK = Sizes(
     shard=8 * MIB,
     single=32 * MIB,
     shaped=16 * MIB,
+    few_pieces=50,
     pieces=100,
     more_pieces=3_000,
     lesser=8 * MIB,
@@ -138,7 +141,17 @@ def play_shaped(stage: Stage, sizes: Sizes) -> None:
 
 def play_many(stage: Stage, sizes: Sizes) -> None:
     """Requests count here, not bytes."""
-    model = models.write_pieces(stage.ground.scratch / "model", sizes.pieces, PIECE)
+    _play_pieces(stage, sizes.pieces)
+    stage.note(f"ocimlpack bundles small files where there are more than {MAX_FILES:,}.")
+
+
+def play_each(stage: Stage, sizes: Sizes) -> None:
+    """So few files that everybody makes each a layer of its own."""
+    _play_pieces(stage, sizes.few_pieces)
+
+
+def _play_pieces(stage: Stage, count: int) -> None:
+    model = models.write_pieces(stage.ground.scratch / "model", count, PIECE)
     for turn in stage.turns():
         for contender in stage.order(turn.number):
             job = stage.job(contender, turn.host, model)
@@ -227,6 +240,13 @@ SCENARIOS = {
         ),
         lambda sizes: (4 * sizes.shaped, 2 * sizes.shaped),
         play_shaped,
+        guest_rounds=1,
+    ),
+    "each": Scenario(
+        lambda sizes: f"{sizes.few_pieces:,} files of {PIECE // 1000} kB, {JOBS} at a time",
+        lambda sizes: (4 * sizes.few_pieces * PIECE, sizes.few_pieces * PIECE),
+        play_each,
+        jobs=JOBS,
         guest_rounds=1,
     ),
     "many": Scenario(

@@ -22,8 +22,9 @@ from ocimlpack.spec.descriptor import Descriptor
 from ocimlpack.spec.digest import Digest
 from ocimlpack.spec.gojson import encode
 
-MAX_FILES: Final = 2048
-"""Files up to which each is a layer of its own."""
+MAX_FILES: Final = 1024
+"""Files up to which each is a layer of its own. Each costs a push two or three requests, and every
+pull one, whoever pulls."""
 
 SMALL: Final = 1024 * 1024
 """Bytes below which a file is bundled."""

@@ -16,7 +16,7 @@ import urllib.parse
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
-from typing import Any, BinaryIO, Final
+from typing import Any, BinaryIO, Final, cast
 
 from ocimlpack.stores.deferred import deferred
 
@@ -271,6 +271,7 @@ class Adapter(HTTPAdapter):
         self._stall = stall
         self._proxies: dict[tuple[str, str, int], str | None] = {}
         self._encrypted: urllib3.PoolManager | None = None
+        self._pools: dict[tuple[str, str, int], urllib3.HTTPConnectionPool] = {}
         super().__init__(pool_connections=16, pool_maxsize=_IDLE_CONNECTIONS)
 
     def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
@@ -286,6 +287,7 @@ class Adapter(HTTPAdapter):
 
     def close(self) -> None:
         super().close()
+        self._pools.clear()
         if self._encrypted:
             self._encrypted.clear()
 
@@ -320,11 +322,12 @@ class Adapter(HTTPAdapter):
         body: Pieces | bytes | None,
         timeout: float,
     ) -> urllib3.BaseHTTPResponse:
-        return self._manager(url).urlopen(
+        pool, target = self._pool(url)
+        return pool.urlopen(
             method,
-            url,
+            target,
             headers=headers,
-            body=body,
+            body=cast(Any, body),  # of which what is no bytes ends in `_Sender.send`
             redirect=False,
             retries=False,
             preload_content=False,
@@ -332,9 +335,21 @@ class Adapter(HTTPAdapter):
             timeout=urllib3.Timeout(connect=_CONNECT_SECONDS, read=timeout),
         )
 
-    def _manager(self, url: str) -> urllib3.PoolManager:
+    def _pool(self, url: str) -> tuple[urllib3.PoolManager | urllib3.HTTPConnectionPool, str]:
+        """What sends the request, and what it is to be given for an address.
+
+        The connections of a host are looked for once. What the library does for that takes as long
+        as all else of a small request.
+        """
         if proxy := self._proxy(url):
-            return self.proxy_manager_for(proxy)
+            return self.proxy_manager_for(proxy), url  # which some proxies are to get as it is
+        origin = origin_of(url)
+        if origin not in self._pools:
+            self._pools[origin] = self._manager(url).connection_from_url(url)
+        path = url.find("/", len("https://"))
+        return self._pools[origin], url[path:] if path > 0 else "/"
+
+    def _manager(self, url: str) -> urllib3.PoolManager:
         if not url.startswith("https:"):
             plain: urllib3.PoolManager = self.poolmanager
             return plain

@@ -247,7 +247,8 @@ class Session(Registry):  # type: ignore[misc]  # oras has no types
         scope: str,
         timeout: float,
     ) -> Attempt:
-        url = urllib.parse.urljoin(self.origin, url)
+        if url.startswith("/"):
+            url = self.origin + url
         return Attempt(method, url, dict(headers or {}), body, scope, timeout)
 
     def _once(self, attempt: Attempt, what: str, expect: Collection[int]) -> Response:

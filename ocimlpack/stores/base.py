@@ -15,7 +15,7 @@ from ocimlpack.spec.descriptor import Descriptor
 if TYPE_CHECKING:
     from ocimlpack.stores.partial import PartialFile
 
-CHUNK: Final = 512 * 1024
+CHUNK: Final = 256 * 1024
 """Bytes moved at a time: so many stay in a core's own cache on their way from the socket through
 the hash to the file. What a transfer holds in memory is a few of these a connection."""
 
@@ -237,6 +237,15 @@ class TagLister(Protocol):
 
     def tags(self) -> list[str]:
         """Every tag, sorted."""
+        ...
+
+
+@runtime_checkable
+class Presumer(Protocol):
+    """A store that can tell from what it was asked before what it most likely has not."""
+
+    def presume_absent(self, desc: Descriptor) -> bool:
+        """Whether it is better to bring the content than to ask for it first."""
         ...
 
 

@@ -35,6 +35,12 @@ _ACCEPT: Final = ", ".join(sorted(MANIFESTS | INDEXES))
 _MAX_LIST: Final = 16 * 1024 * 1024
 _MAX_PAGES: Final = 10_000
 _MAX_REMEMBERED: Final = 16
+_SMALL: Final = 256 * 1024
+"""Bytes up to which sending a blob that is there already costs about what asking for it does."""
+_CONVINCING: Final = 32
+"""So many absent ones in a row are taken for a sign that the next are absent too."""
+_SAMPLE: Final = 16
+"""Of so many, one is asked for all the same."""
 _NEXT: Final = re.compile(r'<([^>]*)>\s*;(?:[^,]*;)?\s*rel="?next"?', re.IGNORECASE)
 
 
@@ -54,6 +60,9 @@ class RegistryStore:
         self._push = repository_scope(repository, "pull", "push")
         self._absent: set[Digest] = set()
         self._present: set[Digest] = set()
+        # Hints, so nothing is lost where two threads count at once.
+        self._absences = 0
+        self._presumed = 0
         self._remembered: dict[Digest, bytes] = {}
         self._upload = Upload(session, repository, self._ask, self._stored)
 
@@ -107,7 +116,24 @@ class RegistryStore:
         there = self._ask(desc)
         if not there:
             self._absent.add(desc.digest)
+        self._absences = 0 if there else self._absences + 1
         return there
+
+    def presume_absent(self, desc: Descriptor) -> bool:
+        """Whether to bring a small blob without asking, as the last ones were all absent.
+
+        Asking takes as long as half of such an upload. Now and then one is asked for all the same:
+        others may have pushed the rest of these files before.
+        """
+        if desc.size > _SMALL or desc.digest in self._present or is_manifest(desc.media_type):
+            return False
+        if self._absences < _CONVINCING:
+            return False
+        self._presumed += 1
+        if self._presumed % _SAMPLE == 0:
+            return False
+        self._absent.add(desc.digest)
+        return True
 
     def _ask(self, desc: Descriptor) -> bool:
         kind = "manifests" if is_manifest(desc.media_type) else "blobs"

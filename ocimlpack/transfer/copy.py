@@ -31,6 +31,7 @@ from ocimlpack.stores.base import (
     BytesBlob,
     Divisible,
     Mountable,
+    Presumer,
     ReadableStore,
     Sink,
     Store,
@@ -204,6 +205,7 @@ class _Mover:
         self._report = report
         self._links = links
         self._mountable = capability(dst, Mountable)
+        self._presumer = capability(dst, Presumer)
         self._assembler = capability(dst, Assembler)
 
     def task(self, leaf: Descriptor) -> pool.Task[Outcome]:
@@ -219,7 +221,8 @@ class _Mover:
 
     def _move(self, leaf: Descriptor, name: str, share: Share | None, stop: pool.Stop) -> Outcome:
         with blaming("destination"):
-            if self._dst.exists(leaf):
+            presumed = self._presumer is not None and self._presumer.presume_absent(leaf)
+            if not presumed and self._dst.exists(leaf):
                 return "skipped"
             if self._mountable and self._mountable.mount(leaf, self._src):
                 return "mounted"

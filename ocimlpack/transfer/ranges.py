@@ -34,6 +34,10 @@ from ocimlpack.transfer.parts import WORTH_TAKING, Part, Parts
 WORTHWHILE: Final = 32 * 1024 * 1024
 """Bytes from which on a blob is fetched in parts."""
 
+_PIECE: Final = 2 * CHUNK
+"""Bytes of a part that are handled at a time. Each piece costs some bookkeeping, also with others;
+twice as many at once would be out of the cache before they are hashed."""
+
 _NOTED: Final = 4 * 1024 * 1024
 """Bytes of a part after which they are written down, so that a slow link loses little."""
 
@@ -140,7 +144,7 @@ class _Assembly:
         self._noting = threading.Lock()
         self._hashing = threading.Lock()
         self._verifier = Verifier(file.desc)
-        self._buffer = memoryview(bytearray(CHUNK))
+        self._buffer = memoryview(bytearray(_PIECE))
         self._over = pool.Gauge()
         self._to_come = 0
         self._failed = False
@@ -225,7 +229,7 @@ class _Assembly:
         pieces: list[bytes] = []
         size, waited = 0, 0.0
         # Not a byte more than the part: what follows may be wanted from the same stream.
-        wanted = min(CHUNK, part.end - part.at)
+        wanted = min(_PIECE, part.end - part.at)
         until = part.seen + _GATHERING_SECONDS
         while size < wanted:
             stop.check()
@@ -306,7 +310,7 @@ class _Assembly:
                     return
                 while at < end:
                     stop.check()
-                    count = self._file.read(at, self._buffer[: min(CHUNK, end - at)])
+                    count = self._file.read(at, self._buffer[: min(_PIECE, end - at)])
                     if not count:
                         raise InputError("a file was cut short while it was written")
                     self._verifier.update(self._buffer[:count])

@@ -367,3 +367,48 @@ def test_what_was_deleted_is_not_remembered(
     store.delete(desc)
     with pytest.raises(NotFoundError):
         take(store.fetch(desc))
+
+
+# Asking, or sending without
+
+
+def blob_heads(scripted: ScriptedRegistry) -> int:
+    return sum("/blobs/" in each.path for each in scripted.asked("HEAD"))
+
+
+def test_many_small_blobs_of_a_new_model_are_sent_without_asking_for_each(
+    scripted: ScriptedRegistry, store: RegistryStore
+) -> None:
+    source = MemoryStore()
+    manifest = put_artifact(source, *(f"file {number}".encode() for number in range(300)))
+    done = copy(source, manifest.descriptor, store, ["v1"], jobs=1)
+    # 32 to be convinced, and one of 16 of the other 269 thereafter.
+    assert blob_heads(scripted) == 32 + 269 // 16
+    assert done.skipped == 0
+    assert len(scripted.content[REPOSITORY].blobs) == 301
+
+
+def test_where_most_is_there_that_is_noticed(
+    scripted: ScriptedRegistry, store: RegistryStore
+) -> None:
+    source = MemoryStore()
+    # Content of one length is moved in the manifest's order.
+    layers = [f"file {number:03}".encode() for number in range(300)]
+    manifest = put_artifact(source, *layers)
+    for layer in layers[60:]:
+        scripted.content.add_blob(REPOSITORY, layer)
+    copy(source, manifest.descriptor, store, ["v1"], jobs=1)
+    # What was sent in vain is no more than what lies between two samples.
+    assert len(scripted.asked("PUT")) - 2 < 61 + 16
+    assert blob_heads(scripted) > 220
+
+
+def test_large_blobs_are_always_asked_for(scripted: ScriptedRegistry, store: RegistryStore) -> None:
+    source = MemoryStore()
+    layers = [f"file {number}".encode() for number in range(40)]
+    put_artifact(source, *layers)
+    for layer in layers:
+        put(store, layer)
+        store.exists(Descriptor.of(f"no {layer!r}".encode(), WEIGHT))
+    assert store.presume_absent(Descriptor.of(b"x", WEIGHT))
+    assert not store.presume_absent(Descriptor.of(LARGE, WEIGHT))
