@@ -42,7 +42,7 @@ def main() -> None:
     if ORAS not in [each.name for each in contenders]:
         sys.exit("There is no oras CLI: benchmarks/README.md says how to get it.")
     if find_toxiproxy() is None:
-        print("There is no toxiproxy: no bytes are counted, no link is shaped.", file=sys.stderr)
+        print("There is no toxiproxy: no link is shaped.", file=sys.stderr)
     began = time.monotonic()
     figures = Figures()
     memory = {name: play(name, sizes, figures) for name in names}

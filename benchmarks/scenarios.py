@@ -121,7 +121,7 @@ def play_shaped(stage: Stage, sizes: Sizes) -> None:
             jobs[contender.name] = stage.prepare(contender, model)
     with shaped(stage.ground.registry.host, KILOBYTES_PER_SECOND, LATENCY_MS) as link:
         for number in range(1, stage.rounds + 1):
-            turn = Turn(number, link.host, link, timed=True)
+            turn = Turn(number, link.host, None, timed=True)
             for contender in stage.order(number):
                 with stage.attempt(contender):
                     job = jobs[contender.name].at(link.host)
@@ -131,7 +131,7 @@ def play_shaped(stage: Stage, sizes: Sizes) -> None:
         for contender in stage.order(0):
             with stage.attempt(contender):
                 stage.push(
-                    Turn(1, link.host, link, timed=True),
+                    Turn(1, link.host, None, timed=True),
                     PUSH,
                     contender,
                     stage.job(contender, link.host, model),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,9 +13,11 @@ from benchmarks import models
 from benchmarks.contenders import ORAS, OURS, Command, Contender, Job
 from benchmarks.figures import Figures, Wire
 from benchmarks.ground import FailedError, Ground, run
-from tests.live.toxiproxy import Link, find_toxiproxy, shaped
+from tests.live.forwarder import Forwarder, forwarded
 
 WARM_UP = 0
+_REST_SECONDS = 5.0
+"""For how long the last bytes of a program that has ended may be on their way."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +33,7 @@ class Turn:
 
     number: int
     host: str
-    link: Link | None
+    link: Forwarder | None
     timed: bool
 
     @property
@@ -73,17 +75,13 @@ class Stage:
         self._say = say
 
     def turns(self) -> Iterator[Turn]:
-        """A warm-up through a link that counts bytes and slows nothing down, then the timed rounds.
+        """A warm-up through a link that counts bytes, then the timed rounds.
 
         The warm-up fills caches, compiles Python, and is where traffic is taken from: counting
         costs CPU, which the timed rounds therefore don't do.
         """
-        link: AbstractContextManager[Link | None] = nullcontext()
-        if find_toxiproxy() is not None:
-            link = shaped(self.ground.registry.host)
-        with link as counting:
-            host = self.ground.registry.host if counting is None else counting.host
-            yield Turn(WARM_UP, host, counting, timed=False)
+        with forwarded(self.ground.registry.host) as counting:
+            yield Turn(WARM_UP, counting.host, counting, timed=False)
         for number in range(1, self.rounds + 1):
             yield Turn(number, self.ground.registry.host, None, timed=True)
 
@@ -138,11 +136,11 @@ class Stage:
         """
         self._say(f"{turn.number} of {self.rounds}: {step}, {name}")
         entry = self._figures.step(self.scenario, step)
-        before = turn.link.traffic() if turn.link else None
+        before = (turn.link.sent, turn.link.received) if turn.link else (0, 0)
         used, said = run(commands, job.model, job.home)
-        if turn.link and before:
-            after = turn.link.traffic()
-            entry.wires[name] = Wire(after.sent - before.sent, after.received - before.received)
+        if turn.link:
+            turn.link.rest(_REST_SECONDS)
+            entry.wires[name] = Wire(turn.link.sent - before[0], turn.link.received - before[1])
         if turn.timed:
             entry.usages.setdefault(name, {})[turn.number] = used
         return said

@@ -51,6 +51,11 @@ class Forwarder:
         with self._reached:
             return self._reached.wait_for(lambda: self.passed >= count, seconds)
 
+    def rest(self, seconds: float) -> bool:
+        """Whether within that time nobody is connected any more: then nothing will be counted."""
+        with self._reached:
+            return self._reached.wait_for(lambda: not self.connections, seconds)
+
     def shut(self, after: int) -> None:
         """Let nothing more through once so many more bytes have passed."""
         with self._reached:
@@ -108,6 +113,7 @@ class Forwarder:
         back.join()
         with self._reached:
             self.connections -= 1
+            self._reached.notify_all()
             self._open -= {client, server}
         client.close()
         server.close()
