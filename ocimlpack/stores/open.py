@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from ocimlpack.stores._oras import Session
     from ocimlpack.stores.credentials import Credential
     from ocimlpack.stores.registry import RegistryStore
+    from ocimlpack.stores.tokens import RequestSigner
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +34,8 @@ class Access:
         ca_file: a PEM file of authorities to trust instead of the system's.
         mirrors: where content is asked for first, before the mirrors of the configuration file.
         report: gets an event for each retry.
+        signer: looks for what signs requests for a registry's tokens, by its host.
+        signs_first: the signer was asked for by name: stored credentials are not looked for.
     """
 
     plain_http: bool | None = None
@@ -40,6 +43,16 @@ class Access:
     ca_file: str | None = None
     mirrors: tuple[Mirror, ...] = ()
     report: Reporter = ignore
+    signer: Callable[[str], RequestSigner | None] = lambda _: None
+    signs_first: bool = False
+
+    def credential(self, host: str) -> Credential | None:
+        """The stored credentials for a registry, where they are not to be passed over."""
+        from ocimlpack.stores.credentials import find
+
+        if self.signs_first and self.signer(host) is not None:
+            return None
+        return find(host)
 
 
 def locate(text: str) -> Reference:
@@ -105,7 +118,6 @@ def session(
         credential: looks credentials up; default is where Docker keeps them.
     """
     from ocimlpack.stores._oras import Session
-    from ocimlpack.stores.credentials import find
 
     return Session(
         host,
@@ -113,7 +125,8 @@ def session(
         insecure=access.insecure,
         ca_file=access.ca_file,
         report=access.report,
-        credential=credential or find,
+        credential=credential or access.credential,
+        signer=access.signer,
     )
 
 
