@@ -17,10 +17,18 @@ from typing import TYPE_CHECKING, Any
 from ocimlpack._version import __version__
 
 if TYPE_CHECKING:
-    from ocimlpack.app.accounts import login, logout
+    from ocimlpack.app.accounts import login, login_oci, logout, ocir_token
     from ocimlpack.app.looking import inspect, verify
     from ocimlpack.app.moving import copy, pack, push
     from ocimlpack.app.naming import ls, prune, repos, rm, tag, tags
+    from ocimlpack.app.ocir import (
+        OcirImage,
+        OcirRepository,
+        ocir_create,
+        ocir_images,
+        ocir_list,
+        ocir_show,
+    )
     from ocimlpack.app.pulling import pull, read_file, resolve
     from ocimlpack.app.results import (
         Content,
@@ -29,6 +37,7 @@ if TYPE_CHECKING:
         Listed,
         LoggedIn,
         Pulled,
+        RegistryToken,
         Removed,
         Tagged,
         Transferred,
@@ -50,10 +59,28 @@ if TYPE_CHECKING:
         UnsafeSourceError,
         UnsupportedError,
     )
-    from ocimlpack.progress import Began, Ended, Event, Moved, Planned, Reporter, Retried, Warned
+    from ocimlpack.progress import (
+        Began,
+        Ended,
+        Event,
+        Moved,
+        Noted,
+        Planned,
+        Reporter,
+        Retried,
+        Warned,
+    )
 
 _HOMES = {
-    "ocimlpack.app.accounts": ("login", "logout"),
+    "ocimlpack.app.accounts": ("login", "login_oci", "logout", "ocir_token"),
+    "ocimlpack.app.ocir": (
+        "OcirImage",
+        "OcirRepository",
+        "ocir_create",
+        "ocir_images",
+        "ocir_list",
+        "ocir_show",
+    ),
     "ocimlpack.app.looking": ("inspect", "verify"),
     "ocimlpack.app.moving": ("copy", "pack", "push"),
     "ocimlpack.app.pulling": ("pull", "read_file", "resolve"),
@@ -65,6 +92,7 @@ _HOMES = {
         "Listed",
         "LoggedIn",
         "Pulled",
+        "RegistryToken",
         "Removed",
         "Tagged",
         "Transferred",
@@ -91,6 +119,7 @@ _HOMES = {
         "Ended",
         "Event",
         "Moved",
+        "Noted",
         "Planned",
         "Reporter",
         "Retried",
@@ -117,10 +146,14 @@ __all__ = [
     "Moved",
     "NotAllowedError",
     "NotFoundError",
+    "Noted",
     "OcimlpackError",
+    "OcirImage",
+    "OcirRepository",
     "Planned",
     "Pulled",
     "RefusedError",
+    "RegistryToken",
     "Removed",
     "Reporter",
     "Retried",
@@ -136,8 +169,14 @@ __all__ = [
     "copy",
     "inspect",
     "login",
+    "login_oci",
     "logout",
     "ls",
+    "ocir_create",
+    "ocir_images",
+    "ocir_list",
+    "ocir_show",
+    "ocir_token",
     "pack",
     "prune",
     "pull",
