@@ -18,6 +18,7 @@ from ocimlpack._version import __version__
 
 if TYPE_CHECKING:
     from ocimlpack.app.accounts import login, login_oci, logout, ocir_token
+    from ocimlpack.app.fallback import sync
     from ocimlpack.app.looking import inspect, verify
     from ocimlpack.app.moving import copy, pack, push
     from ocimlpack.app.naming import ls, prune, repos, rm, tag, tags
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
         Pulled,
         RegistryToken,
         Removed,
+        Synced,
         Tagged,
         Transferred,
         Verified,
@@ -81,6 +83,7 @@ _HOMES = {
         "ocir_list",
         "ocir_show",
     ),
+    "ocimlpack.app.fallback": ("sync",),
     "ocimlpack.app.looking": ("inspect", "verify"),
     "ocimlpack.app.moving": ("copy", "pack", "push"),
     "ocimlpack.app.pulling": ("pull", "read_file", "resolve"),
@@ -94,6 +97,7 @@ _HOMES = {
         "Pulled",
         "RegistryToken",
         "Removed",
+        "Synced",
         "Tagged",
         "Transferred",
         "Verified",
@@ -157,6 +161,7 @@ __all__ = [
     "Removed",
     "Reporter",
     "Retried",
+    "Synced",
     "Tagged",
     "Transferred",
     "UnavailableError",
@@ -185,6 +190,7 @@ __all__ = [
     "repos",
     "resolve",
     "rm",
+    "sync",
     "tag",
     "tags",
     "verify",

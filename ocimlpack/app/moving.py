@@ -11,7 +11,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Final, Unpack, cast
 
-from ocimlpack.app import places
+from ocimlpack.app import fallback, places
 from ocimlpack.app.options import Connection, Moving, Packing, StrPath
 from ocimlpack.app.results import Content, Transferred
 from ocimlpack.errors import InputError, NotFoundError, UnsupportedError
@@ -88,11 +88,20 @@ def push(
     ref = places.locate(destination, options)
     origin = places.source(source, options)
     if origin.kind is Kind.FOLDER:
-        return _send_folder(origin, ref, tuple(tags), dry_run, options, "pushing")
+
+        def work(place: Reference, how: Connection) -> Transferred:
+            moving = cast(Moving, {**options, **how})
+            return _send_folder(origin, place, tuple(tags), dry_run, moving, "pushing")
+
+        return work(ref, options) if dry_run else fallback.writing(ref, options, work)
     if unused := sorted(Packing.__annotations__.keys() & options.keys()):
         raise InputError(f"{', '.join(unused)}: only for a folder, and {origin} is packed already")
     with places.found(origin, options) as (store, root):
-        return _send(store, root, ref, tuple(tags), dry_run, options, "pushing")
+
+        def send(place: Reference, how: Connection) -> Transferred:
+            return _send(store, root, place, tuple(tags), dry_run, how, "pushing")
+
+        return send(ref, options) if dry_run else fallback.writing(ref, options, send)
 
 
 def copy(
