@@ -18,6 +18,7 @@ from ocimlpack._version import __version__
 
 if TYPE_CHECKING:
     from ocimlpack.app.accounts import login, login_oci, logout, ocir_token
+    from ocimlpack.app.audit import AuditRecord, AuditTrail, audit
     from ocimlpack.app.fallback import sync
     from ocimlpack.app.looking import inspect, verify
     from ocimlpack.app.moving import copy, pack, push
@@ -83,6 +84,7 @@ _HOMES = {
         "ocir_list",
         "ocir_show",
     ),
+    "ocimlpack.app.audit": ("AuditRecord", "AuditTrail", "audit"),
     "ocimlpack.app.fallback": ("sync",),
     "ocimlpack.app.looking": ("inspect", "verify"),
     "ocimlpack.app.moving": ("copy", "pack", "push"),
@@ -122,6 +124,7 @@ _HOMES = {
         "Began",
         "Ended",
         "Event",
+        "Identified",
         "Moved",
         "Noted",
         "Planned",
@@ -133,11 +136,14 @@ _HOMES = {
 _HOME = {name: home for home, names in _HOMES.items() for name in names}
 
 __all__ = [
+    "AuditRecord",
+    "AuditTrail",
     "Began",
     "ConflictError",
     "Content",
     "Ended",
     "Event",
+    "Identified",
     "InputError",
     "Inspected",
     "InspectedFile",
@@ -171,6 +177,7 @@ __all__ = [
     "Verified",
     "Warned",
     "__version__",
+    "audit",
     "copy",
     "inspect",
     "login",

@@ -7,11 +7,12 @@ that somebody may not, is the answer, and no reason to look elsewhere.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Final, TypeVar, Unpack
 
-from ocimlpack.app import places
+from ocimlpack.app import audit, places
 from ocimlpack.app.options import Connection
 from ocimlpack.app.results import Synced, Transferred
 from ocimlpack.errors import (
@@ -197,9 +198,15 @@ def sync(
     other = of(ref, options)
     if other is None:
         raise InputError(f"no fallback is known for {ref.place}", hint="add --fallback LOCATION")
-    with places.writing(ref, options) as registry, places.writing(other.place, options) as second:
-        work = _Sync(registry, second, prefer, dry_run, options)
+    with (
+        _recorded(ref, options, dry_run) as (entry, how),
+        places.writing(ref, how) as registry,
+        places.writing(other.place, how) as second,
+    ):
+        entry.fallback = str(other.place)
+        work = _Sync(registry, second, prefer, dry_run, how)
         work.run()
+        entry.tags = (*work.to_registry, *work.to_fallback)
     if work.conflicts:
         raise ConflictError(
             f"{', '.join(work.conflicts)}: the registry and the fallback have different models "
@@ -214,6 +221,17 @@ def sync(
         work.same,
         dry_run,
     )
+
+
+@contextmanager
+def _recorded(
+    ref: Reference, options: Connection, dry_run: bool
+) -> Iterator[tuple[audit.Entry, Connection]]:
+    if dry_run:
+        yield audit.Entry(str(ref)), options
+        return
+    with audit.recording("sync", ref, options) as recorded:
+        yield recorded
 
 
 class _Sync:

@@ -101,7 +101,7 @@ class Session(Registry):  # type: ignore[misc]  # oras has no types
         self.session.trust_env = False  # else a ~/.netrc entry would replace our Authorization
         self._credential = credential
         self._auth = Authenticator(
-            host, self.origin, self._find, self._fetch_token, threading.Lock(), signer
+            host, self.origin, self._find, self._fetch_token, threading.Lock(), signer, report
         )
 
     def request(
