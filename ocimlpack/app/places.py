@@ -48,9 +48,9 @@ def access(options: Connection) -> stores.Access:
     )
 
 
-def _policy(options: Connection) -> Policy:
+def _policy(options: Connection) -> Policy | None:
     patience = options.get("patience")
-    return DEFAULT if patience is None else replace(DEFAULT, total=patience)
+    return None if patience is None else replace(DEFAULT, total=patience)
 
 
 def _signer_for(host: str, options: Oracle) -> RequestSigner | None:
