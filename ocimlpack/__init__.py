@@ -19,6 +19,13 @@ from ocimlpack._version import __version__
 if TYPE_CHECKING:
     from ocimlpack.app.accounts import login, login_oci, logout, ocir_token
     from ocimlpack.app.audit import AuditRecord, AuditTrail, audit
+    from ocimlpack.app.catalog import (
+        CatalogModel,
+        catalog_list,
+        catalog_pull,
+        catalog_register,
+        catalog_show,
+    )
     from ocimlpack.app.fallback import sync
     from ocimlpack.app.looking import inspect, verify
     from ocimlpack.app.moving import copy, pack, push
@@ -85,6 +92,13 @@ _HOMES = {
         "ocir_show",
     ),
     "ocimlpack.app.audit": ("AuditRecord", "AuditTrail", "audit"),
+    "ocimlpack.app.catalog": (
+        "CatalogModel",
+        "catalog_list",
+        "catalog_pull",
+        "catalog_register",
+        "catalog_show",
+    ),
     "ocimlpack.app.fallback": ("sync",),
     "ocimlpack.app.looking": ("inspect", "verify"),
     "ocimlpack.app.moving": ("copy", "pack", "push"),
@@ -139,6 +153,7 @@ __all__ = [
     "AuditRecord",
     "AuditTrail",
     "Began",
+    "CatalogModel",
     "ConflictError",
     "Content",
     "Ended",
@@ -178,6 +193,10 @@ __all__ = [
     "Warned",
     "__version__",
     "audit",
+    "catalog_list",
+    "catalog_pull",
+    "catalog_register",
+    "catalog_show",
     "copy",
     "inspect",
     "login",
