@@ -10,12 +10,11 @@ from ocimlpack.app.options import Connection
 from ocimlpack.app.results import Listed, Removed, Tagged
 from ocimlpack.errors import InputError, NotFoundError, UnsupportedError
 from ocimlpack.model import unpack
-from ocimlpack.spec.descriptor import Descriptor
 from ocimlpack.spec.manifest import Manifest
 from ocimlpack.spec.reference import Kind, check_host, check_tag
 from ocimlpack.stores import home, sessions
 from ocimlpack.stores import open as stores
-from ocimlpack.stores.base import TagLister, capability
+from ocimlpack.stores.base import Freer, TagLister, capability
 from ocimlpack.stores.graph import read_manifest
 from ocimlpack.stores.layout import LayoutStore
 from ocimlpack.stores.layout_reader import Entry, LayoutReader
@@ -128,7 +127,8 @@ def rm(reference: str, **options: Unpack[Connection]) -> Removed:
             freed = store.delete(root)
         else:
             store.untag(ref.tag)
-            freed = _free(store, root) if isinstance(store, LayoutStore) else 0
+            freer = capability(store, Freer)
+            freed = freer.free(root) if freer else 0
     return Removed((str(ref),), freed)
 
 
@@ -151,13 +151,6 @@ def prune(place: str | None = None, *, dry_run: bool = False) -> Removed:
     else:
         raise InputError(f"prune cleans places on disk, not a {ref.kind}")
     return Removed(tuple(what for what, _ in found), sum(size for _, size in found), dry_run)
-
-
-def _free(store: LayoutStore, desc: Descriptor) -> int:
-    """Remove what only the manifest needed that has just lost a tag, unless it has others."""
-    if any(entry.desc.digest == desc.digest for entry in store.entries()):
-        return 0
-    return store.delete(desc)
 
 
 def _listed(store: LayoutReader, entry: Entry, place: str) -> Listed:
