@@ -84,7 +84,7 @@ class LayoutStore(LayoutReader):
                 content = BytesBlob(node.raw)
                 files.write_verified(content, desc, self._blob_path(desc.digest), self._ingest)
             index = self.read_index()
-            layout_index.add(index, node)
+            layout_index.add(index, desc, node)
             self._write_index(index)
 
     @contextmanager
@@ -120,7 +120,7 @@ class LayoutStore(LayoutReader):
                 raise NotFoundError(f"no {desc.digest} in {self.path}", digest=str(desc.digest))
             node = read_manifest(self, desc)
             index = self.read_index()
-            layout_index.name(index, node, full)
+            layout_index.name(index, desc, node, full)
             self._write_index(index)
 
     def untag(self, name: str) -> None:

@@ -7,9 +7,11 @@ other's changes, is the matter of the place: a lock on disk, a condition in a bu
 from __future__ import annotations
 
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any, Final
 
 from ocimlpack.errors import UnsupportedError
+from ocimlpack.spec.descriptor import Descriptor
 from ocimlpack.spec.digest import Digest
 from ocimlpack.spec.gojson import decode, encode
 from ocimlpack.spec.manifest import Index, Manifest
@@ -20,51 +22,79 @@ _VERSION: Final = "1.0.0"
 MARKER: Final = encode({"imageLayoutVersion": _VERSION})
 """The content of the file `oci-layout`."""
 
+UNTAGGED: Final = "ocimlpack.untagged"
+"""The annotation of an entry that has lost its last name: when that was, by RFC 3339 in UTC."""
+
 
 def empty() -> dict[str, Any]:
     """An index that lists nothing."""
     return {"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": []}
 
 
-def add(index: dict[str, Any], node: Manifest | Index) -> None:
-    """List a manifest, unless it is listed."""
-    items = index["manifests"]
+def add(index: dict[str, Any], desc: Descriptor, node: Manifest | Index) -> bool:
+    """List a manifest; False if it is listed already."""
+    items: list[dict[str, Any]] = index["manifests"]
+    before = list(items)
     if isinstance(node, Index):
         # What an index lists needs no entry of its own, and would outlive it.
         listed = {str(child.digest) for child in node.manifests}
         items[:] = [each for each in items if entry_name(each) or each.get("digest") not in listed]
-    if not _lists(index, node.descriptor.digest):
-        items.append(entry_json(node))
+    # Whoever brings it again wants it again.
+    items[:] = [_annotated(each, UNTAGGED) if _is_of(each, desc) else each for each in items]
+    if not any(_is_of(each, desc) for each in items):
+        items.append(entry_json(desc, node))
+    return items != before
 
 
-def name(index: dict[str, Any], node: Manifest | Index, full: str) -> None:
-    """Let a name stand for a manifest, whatever it stood for before."""
-    digest = str(node.descriptor.digest)
-    index["manifests"] = [
-        each
-        for each in index["manifests"]
-        if entry_name(each) != full and (entry_name(each) or each.get("digest") != digest)
-    ]
-    index["manifests"].append(entry_json(node, full))
+def name(
+    index: dict[str, Any],
+    desc: Descriptor,
+    node: Manifest | Index,
+    full: str,
+    untagged: str | None = None,
+) -> None:
+    """Let a name stand for a manifest, whatever it stood for before.
+
+    Args:
+        index: the index.
+        desc: the manifest.
+        node: its content.
+        full: the name.
+        untagged: a time, to go on listing what has lost its last name, with that beside it.
+    """
+    unname(index, full, untagged)
+    items = [each for each in index["manifests"] if entry_name(each) or not _is_of(each, desc)]
+    index["manifests"] = [*items, entry_json(desc, node, full)]
 
 
-def unname(index: dict[str, Any], full: str, *, keep: bool = False) -> bool:
+def unname(index: dict[str, Any], full: str, untagged: str | None = None) -> bool:
     """Take a name away; False if there is none.
 
     Args:
         index: the index.
         full: the name.
-        keep: go on listing the manifest, without a name if it has no other.
+        untagged: a time, to go on listing what has lost its last name, with that beside it.
     """
     items: list[dict[str, Any]] = index["manifests"]
-    gone = [each for each in items if entry_name(each) == full]
-    index["manifests"] = [each for each in items if entry_name(each) != full]
-    if keep:
-        for each in gone:
-            digest = each.get("digest")
-            if all(other.get("digest") != digest for other in index["manifests"]):
-                index["manifests"].append(_nameless(each))
-    return bool(gone)
+    kept = [each for each in items if entry_name(each) != full]
+    for each in items:
+        last = all(other.get("digest") != each.get("digest") for other in kept)
+        if untagged and entry_name(each) == full and last:
+            kept.append(_annotated(each, REF_NAME, {UNTAGGED: untagged}))
+    index["manifests"] = kept
+    return any(entry_name(each) == full for each in items)
+
+
+def forget_untagged(index: dict[str, Any], before: str) -> list[Digest]:
+    """List no more what lost its last name before some time; returns what that was."""
+    gone = []
+    for each in list(index["manifests"]):
+        annotations = each.get("annotations")
+        since = annotations.get(UNTAGGED) if isinstance(annotations, dict) else None
+        if isinstance(since, str) and not entry_name(each) and since < before:
+            index["manifests"].remove(each)
+            gone.append(Digest.parse(str(each.get("digest"))))
+    return gone
 
 
 def drop(index: dict[str, Any], digest: Digest, prefix: str = "") -> bool:
@@ -107,11 +137,17 @@ def check_marker(content: bytes, file: str, place: str) -> None:
         )
 
 
-def _lists(index: Mapping[str, Any], digest: Digest) -> bool:
-    return any(each.get("digest") == str(digest) for each in index["manifests"])
+def _is_of(item: Mapping[str, Any], desc: Descriptor) -> bool:
+    return item.get("digest") == str(desc.digest)
 
 
-def _nameless(item: Mapping[str, Any]) -> dict[str, Any]:
+def _annotated(
+    item: Mapping[str, Any], without: str, more: Mapping[str, str] = MappingProxyType({})
+) -> dict[str, Any]:
+    """An entry with an annotation less, and others more."""
+    found = item.get("annotations")
+    annotations = dict(found) if isinstance(found, dict) else {}
+    annotations.pop(without, None)
+    annotations.update(more)
     kept = {key: value for key, value in item.items() if key != "annotations"}
-    others = {key: value for key, value in item.get("annotations", {}).items() if key != REF_NAME}
-    return {**kept, "annotations": others} if others else kept
+    return {**kept, "annotations": annotations} if annotations else kept

@@ -184,7 +184,9 @@ class Objects(Protocol):
         """Begin an upload in parts; returns its name."""
         ...
 
-    def put_part(self, key: str, upload: str, number: int, content: bytes, sha256: bytes) -> Piece:
+    def put_part(
+        self, key: str, upload: str, number: int, content: bytes | bytearray, sha256: bytes
+    ) -> Piece:
         """Bring a part. One that is there under that number is replaced.
 
         Args:

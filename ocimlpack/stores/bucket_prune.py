@@ -1,0 +1,133 @@
+"""Cleaning a bucket up: what no index names, and uploads that nobody went on with.
+
+The blobs of a bucket are shared, so all of its repositories are looked at. Their number is what it
+costs: one request for each index and one for each manifest, and a list of the blobs.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from typing import Final
+
+from ocimlpack.errors import NotFoundError
+from ocimlpack.progress import Reporter, Warned, ignore
+from ocimlpack.spec.digest import Digest
+from ocimlpack.stores import bucket_names as names
+from ocimlpack.stores import sessions
+from ocimlpack.stores.bucket import BucketStore
+from ocimlpack.stores.bucket_lease import AGE, Turn
+from ocimlpack.stores.graph import reachable
+from ocimlpack.stores.objects.base import Stat
+from ocimlpack.stores.objects.persistent import PersistentObjects
+
+_BATCH: Final = 1000
+"""Objects that services remove by one request."""
+
+
+def repositories(objects: PersistentObjects) -> Iterator[str]:
+    """The repositories of a bucket, sorted. Its blobs are not listed for that."""
+    for folder in sorted(objects.folders()):
+        if folder.rstrip("/") in names.RESERVED or folder.startswith("."):
+            continue
+        for stat in objects.list(folder):
+            repository = names.repository_of(stat.key)
+            if repository is not None:
+                yield repository
+
+
+def prune(
+    objects: PersistentObjects,
+    *,
+    dry_run: bool = False,
+    report: Reporter = ignore,
+    clock: Callable[[], float] = time.time,
+) -> list[tuple[str, int]]:
+    """Remove what no index names for a day or longer, and uploads that nobody goes on with.
+
+    Args:
+        objects: the bucket.
+        dry_run: change nothing.
+        report: gets a warning where pushes that are at work keep blobs from being removed.
+        clock: seconds since 1970.
+
+    Returns:
+        What was removed, or would be, each with its bytes as far as they are known.
+
+    Raises:
+        ConflictError: another clean-up is at work.
+    """
+    found = _end_uploads(objects, clock() - sessions.STALE, dry_run=dry_run)
+    if dry_run:
+        garbage = _garbage(objects, clock(), lambda: None, dry_run=True)
+        return found + [_named(stat) for stat in garbage]
+    turn = Turn(objects, clock)
+    try:
+        if pushes := turn.pushes():
+            since = names.moment(min(each.modified for each in pushes))
+            report(
+                Warned(
+                    f"{len(pushes)} that may be pushing to {objects.place}, the first since "
+                    f"{since}: no blobs are removed; what a push has left that was killed is "
+                    "believed for a day"
+                )
+            )
+            return found
+        garbage = _garbage(objects, clock(), turn.renew, dry_run=False)
+        for start in range(0, len(garbage), _BATCH):
+            batch = garbage[start : start + _BATCH]
+            turn.renew()
+            objects.delete([stat.key for stat in batch])
+            found += [_named(stat) for stat in batch]
+    finally:
+        turn.close()
+    return found
+
+
+def _garbage(
+    objects: PersistentObjects, now: float, renew: Callable[[], None], *, dry_run: bool
+) -> list[Stat]:
+    """Blobs that are old enough and that no repository needs."""
+    before = now - AGE
+    needed: set[Digest] = set()
+    for repository in list(repositories(objects)):
+        renew()
+        needed |= _needed(BucketStore(objects, repository), before, dry_run=dry_run)
+    garbage = []
+    for stat in objects.list(names.BLOBS):
+        renew()
+        digest = names.digest_of(stat.key)
+        if digest is not None and digest not in needed and stat.modified < before:
+            garbage.append(stat)
+    return garbage
+
+
+def _needed(store: BucketStore, before: float, *, dry_run: bool) -> set[Digest]:
+    """What a repository needs, once it lists no more what has been without a tag for so long."""
+    moment = names.moment(before)
+    try:
+        gone = store.forget_untagged(moment, dry_run=dry_run)
+        roots = [each.desc for each in store.entries() if each.desc.digest not in gone]
+    except NotFoundError:
+        return set()  # it has just been removed
+    return reachable(store, roots)
+
+
+def _end_uploads(
+    objects: PersistentObjects, before: float, *, dry_run: bool
+) -> list[tuple[str, int]]:
+    found = []
+    for upload in list(objects.uploads(names.BLOBS)):
+        if upload.began < before:
+            if not dry_run:
+                objects.cancel(upload.key, upload.upload)
+            found.append((f"an upload of {_name(upload.key)}", 0))
+    return found
+
+
+def _named(stat: Stat) -> tuple[str, int]:
+    return _name(stat.key), stat.size
+
+
+def _name(key: str) -> str:
+    return str(names.digest_of(key) or key)
