@@ -104,10 +104,12 @@ def _garbage(
 
 def _needed(store: BucketStore, before: float, *, dry_run: bool) -> set[Digest]:
     """What a repository needs, once it lists no more what has been without a tag for so long."""
-    moment = names.moment(before)
     try:
-        gone = store.forget_untagged(moment, dry_run=dry_run)
-        roots = [each.desc for each in store.entries() if each.desc.digest not in gone]
+        gone = store.forget_untagged(names.moment(before), dry_run=dry_run)
+        # What it lists now: one of these may have got a tag again at this moment.
+        roots = [
+            each.desc for each in store.entries() if not dry_run or each.desc.digest not in gone
+        ]
     except NotFoundError:
         return set()  # it has just been removed
     return reachable(store, roots)
