@@ -204,13 +204,10 @@ class BucketStore(LayoutReader):
         return gone
 
     def close(self) -> None:
-        """Say that nothing is relied on any more, and close the connections."""
-        try:
-            # What is left of it is believed for a day: then a clean-up leaves blobs alone in vain.
-            with suppress(OcimlpackError):
-                self._lease.release()
-        finally:
-            self._objects.close()
+        """Say that nothing is relied on any more. The bucket is its opener's to close."""
+        # What is left of it is believed for a day: then a clean-up leaves blobs alone in vain.
+        with suppress(OcimlpackError):
+            self._lease.release()
 
     def _index_content(self) -> bytes:
         found = self._objects.read(names.index(self.repository), MAX_INDEX)

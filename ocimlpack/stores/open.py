@@ -20,12 +20,13 @@ from ocimlpack.stores.settings import Mirror
 if TYPE_CHECKING:
     from ocimlpack.stores._oras import Session
     from ocimlpack.stores.credentials import Credential
+    from ocimlpack.stores.objects.persistent import PersistentObjects
     from ocimlpack.stores.registry import RegistryStore
 
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """How registries are reached.
+    """How registries and buckets are reached.
 
     Attributes:
         plain_http: speak http; None means to loopback hosts only.
@@ -117,6 +118,36 @@ def session(
     )
 
 
+@contextmanager
+def bucket(name: str, access: Access) -> Iterator[PersistentObjects]:
+    """An S3 bucket, without a repository.
+
+    Args:
+        name: the bucket.
+        access: how it is reached.
+
+    Raises:
+        UnsupportedError: the library for that is not installed.
+        InputError: the configuration file, or what the environment says of S3, can't be used.
+    """
+    from ocimlpack.stores.objects import s3, s3_service
+    from ocimlpack.stores.objects.persistent import PersistentObjects
+
+    preference = settings.load().bucket(name)
+    service = s3_service.find(name, preference, access.plain_http)
+    once = s3.S3Objects(
+        service,
+        insecure=access.insecure,
+        ca_file=access.ca_file,
+        profile_chosen=bool(preference.profile),
+    )
+    objects = PersistentObjects(once, report=access.report)
+    try:
+        yield objects
+    finally:
+        objects.close()
+
+
 def local_store(name: str = "", *, create: bool = False) -> LayoutStore:
     """The local store, or one model's part of it.
 
@@ -136,6 +167,15 @@ def _opened(
             yield store
         finally:
             store.close()
+    elif ref.kind is Kind.S3:
+        from ocimlpack.stores.bucket import BucketStore
+
+        with bucket(ref.host, access) as objects:
+            found = BucketStore(objects, ref.repository, report=access.report)
+            try:
+                yield found
+            finally:
+                found.close()
     elif ref.kind is Kind.LOCAL:
         yield local_store(ref.repository, create=create)
     elif ref.kind is Kind.LAYOUT:

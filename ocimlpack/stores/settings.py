@@ -16,9 +16,11 @@ from ocimlpack.spec.reference import check_host, check_repository
 
 VARIABLE: Final = "OCIMLPACK_CONFIG"
 ANY_HOST: Final = "*"
-"""Stands for every registry that is not named itself."""
+"""Stands for every registry, or every bucket, that is not named itself."""
 
 _MIRROR_KEYS: Final = ("url", "ca-file")
+_BUCKET_KEYS: Final = ("endpoint", "region", "profile", "addressing")
+_ADDRESSINGS: Final = ("path", "virtual")
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,14 +79,37 @@ class Mirror:
 
 
 @dataclass(frozen=True, slots=True)
+class Bucket:
+    """Where an S3 bucket is; empty is what the environment and the AWS profile say.
+
+    Attributes:
+        endpoint: the service's address.
+        region: where the bucket is.
+        profile: the AWS profile whose credentials are used.
+        addressing: `path` or `virtual`: where the bucket's name is in addresses.
+    """
+
+    endpoint: str = ""
+    region: str = ""
+    profile: str = ""
+    addressing: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Settings:
     """The configuration file's content.
 
     Attributes:
         mirrors: registry → its mirrors, in the order in which they are asked.
+        s3: bucket → where it is.
     """
 
     mirrors: Mapping[str, tuple[Mirror, ...]] = field(default_factory=lambda: MappingProxyType({}))
+    s3: Mapping[str, Bucket] = field(default_factory=lambda: MappingProxyType({}))
+
+    def bucket(self, name: str) -> Bucket:
+        """What is said of an S3 bucket: under its name, else of every bucket."""
+        return self.s3.get(name) or self.s3.get(ANY_HOST) or Bucket()
 
     def mirrors_of(self, host: str) -> tuple[Mirror, ...]:
         """The mirrors of a registry: those under its name, else those of every registry."""
@@ -176,6 +201,27 @@ def _read_mirror(entry: object, place: str, folder: Path) -> Mirror:
         raise InputError(f"{place}: {error.message}", hint=error.hint) from error
 
 
+def _read_buckets(table: object, _: Path) -> Mapping[str, Bucket]:
+    if not isinstance(table, dict):
+        raise InputError("s3 is not a table", hint='write [s3."BUCKET"], then endpoint = "URL"')
+    found = {}
+    for name, entry in table.items():
+        place = f's3."{name}"'
+        if not isinstance(entry, dict):
+            raise InputError(
+                f"{place} is not a table", hint=f'write [{place}], then endpoint = "…"'
+            )
+        _check_keys(entry, place, _BUCKET_KEYS)
+        for key, value in entry.items():
+            if not isinstance(value, str):
+                raise InputError(f"{place}: {key} is not text")
+        bucket = Bucket(**entry)
+        if bucket.addressing and bucket.addressing not in _ADDRESSINGS:
+            raise InputError(f"{place}: addressing is neither path nor virtual")
+        found[name] = bucket
+    return MappingProxyType(found)
+
+
 def _check_keys(table: Mapping[str, Any], place: str, known: tuple[str, ...]) -> None:
     unknown = sorted(table.keys() - set(known))
     if unknown:
@@ -187,6 +233,7 @@ def _check_keys(table: Mapping[str, Any], place: str, known: tuple[str, ...]) ->
 _TABLES: Final[Mapping[str, Callable[[object, Path], Any]]] = MappingProxyType(
     {
         "mirrors": _read_mirrors,
+        "s3": _read_buckets,
     }
 )
 """The file's tables: each is a field of `Settings`, and what reads it."""

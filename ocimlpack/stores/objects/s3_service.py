@@ -15,28 +15,12 @@ from ocimlpack.stores.challenge import is_loopback
 from ocimlpack.stores.objects import aws
 from ocimlpack.stores.objects.aws import Profile
 from ocimlpack.stores.objects.signature import Credentials, encode_path
+from ocimlpack.stores.settings import Bucket
 
 ENDPOINT: Final = "OCIMLPACK_S3_ENDPOINT"
 _AMAZON: Final = re.compile(r"amazonaws\.com(\.cn)?\Z")
 _DEFAULT_REGION: Final = "us-east-1"
 _STYLES: Final = ("", "auto", "path", "virtual")
-
-
-@dataclass(frozen=True, slots=True)
-class Preference:
-    """What the configuration file says of a bucket; empty where it says nothing.
-
-    Attributes:
-        endpoint: the service's address.
-        region: where the bucket is.
-        profile: the AWS profile whose credentials are used.
-        addressing: `path` or `virtual`.
-    """
-
-    endpoint: str = ""
-    region: str = ""
-    profile: str = ""
-    addressing: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +76,7 @@ class Connecting:
     credentials: Callable[[], Credentials] | None
 
 
-def find(bucket: str, preference: Preference, plain_http: bool | None) -> Service:
+def find(bucket: str, preference: Bucket, plain_http: bool | None) -> Service:
     """Where a bucket is.
 
     Args:
