@@ -80,7 +80,7 @@ def ls(place: str | None = None) -> tuple[Listed, ...]:
         return listed if ref is None else tuple(i for i in listed if i.name == ref.repository)
     if ref.kind not in {Kind.LAYOUT, Kind.ARCHIVE}:
         raise InputError(
-            f"ls lists places on disk, not a {ref.kind}",
+            f"ls lists places on disk, which {ref.place} is not",
             hint=f"ocimlpack tags {ref.place}" if ref.kind in {Kind.REGISTRY, Kind.S3} else None,
         )
     with stores.reading(ref, stores.Access()) as opened:
@@ -171,7 +171,7 @@ def prune(
         found = stores.local_store(create=True).prune(dry_run=dry_run)
         found += sessions.prune(home.uploads(), sessions.STALE, dry_run=dry_run)
     else:
-        raise InputError(f"prune cleans places on disk and buckets, not a {ref.kind}")
+        raise InputError(f"prune cleans places on disk and S3 buckets, and {ref.place} is neither")
     return Removed(tuple(what for what, _ in found), sum(size for _, size in found), dry_run)
 
 

@@ -320,7 +320,8 @@ def _hosted(kind: Kind, text: str, whole: str, known: bool, what: str, form: str
     host, slash, rest = text.partition("/")
     if not slash or not known:
         raise InvalidReferenceError(
-            f"{whole!r} names no {what} (expected {_PREFIX[kind]}{form}/REPOSITORY[:TAG])"
+            f"{whole!r} names no {'repository' if known else what} "
+            f"(expected {_PREFIX[kind]}{form}/REPOSITORY[:TAG])"
         )
     rest, digest = _split_digest(rest, whole)
     rest, tag = _split_tag(rest, whole)

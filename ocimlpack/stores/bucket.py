@@ -52,6 +52,7 @@ class BucketStore(LayoutReader):
         objects: PersistentObjects,
         repository: str,
         *,
+        to_write: bool = True,
         report: Reporter = ignore,
         clock: Callable[[], float] = time.time,
     ) -> None:
@@ -60,6 +61,7 @@ class BucketStore(LayoutReader):
         Args:
             objects: the bucket.
             repository: the repository's name there.
+            to_write: whether something is pushed, so that what is there already has to stay.
             report: gets warnings.
             clock: seconds since 1970.
 
@@ -70,6 +72,7 @@ class BucketStore(LayoutReader):
         super().__init__(f"{objects.place}/{repository}")
         self.repository = repository
         self._objects = objects
+        self._to_write = to_write
         self._report = report
         self._clock = clock
         self._lease = Lease(objects, repository, report, clock)
@@ -91,7 +94,7 @@ class BucketStore(LayoutReader):
     def exists(self, desc: Descriptor) -> bool:
         """Whether the bucket has the blob, or the repository the manifest.
 
-        What is found is relied on from then on, until the store is closed.
+        In a store to write to, what is found is relied on from then on, until it is closed.
         """
         if not is_manifest(desc.media_type):
             return self._has(desc)
@@ -227,12 +230,12 @@ class BucketStore(LayoutReader):
         return BucketBlob(self._objects, key, desc), stat.size
 
     def _has(self, desc: Descriptor) -> bool:
-        """Whether the bucket has these bytes, and will keep them until the store is closed."""
+        """Whether the bucket has these bytes, and keeps them for as long as something is pushed."""
         if desc.digest in self._present:
             return True  # it was brought there, or seen, a moment ago
         held = self._lease.held
         stat = self._objects.stat(names.blob(desc.digest))
-        if stat is not None and self._is_old(stat) and not held:
+        if stat is not None and self._to_write and not held and self._is_old(stat):
             # Nothing may name it but what is about to be pushed, and a clean-up could remove it.
             self._lease.hold()
             stat = self._objects.stat(names.blob(desc.digest))

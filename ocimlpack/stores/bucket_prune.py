@@ -7,7 +7,7 @@ costs: one request for each index and one for each manifest, and a list of the b
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Final
 
 from ocimlpack.errors import NotFoundError
@@ -25,15 +25,13 @@ _BATCH: Final = 1000
 """Objects that services remove by one request."""
 
 
-def repositories(objects: PersistentObjects) -> Iterator[str]:
+def repositories(objects: PersistentObjects) -> list[str]:
     """The repositories of a bucket, sorted. Its blobs are not listed for that."""
-    for folder in sorted(objects.folders()):
-        if folder.rstrip("/") in names.RESERVED or folder.startswith("."):
-            continue
-        for stat in objects.list(folder):
-            repository = names.repository_of(stat.key)
-            if repository is not None:
-                yield repository
+    found = []
+    for folder in objects.folders():
+        if folder.rstrip("/") not in names.RESERVED and not folder.startswith("."):
+            found += [names.repository_of(stat.key) for stat in objects.list(folder)]
+    return sorted(repository for repository in found if repository is not None)
 
 
 def prune(
@@ -59,7 +57,7 @@ def prune(
     """
     found = _end_uploads(objects, clock() - sessions.STALE, dry_run=dry_run)
     if dry_run:
-        garbage = _garbage(objects, clock(), lambda: None, dry_run=True)
+        garbage = _garbage(objects, clock(), lambda: None, report, dry_run=True)
         return found + [_named(stat) for stat in garbage]
     turn = Turn(objects, clock)
     try:
@@ -67,13 +65,12 @@ def prune(
             since = names.moment(min(each.modified for each in pushes))
             report(
                 Warned(
-                    f"{len(pushes)} that may be pushing to {objects.place}, the first since "
-                    f"{since}: no blobs are removed; what a push has left that was killed is "
-                    "believed for a day"
+                    f"no blobs are removed: {len(pushes)} may be pushing to {objects.place}, the "
+                    f"first since {since} (what a push has left that was killed counts for a day)"
                 )
             )
             return found
-        garbage = _garbage(objects, clock(), turn.renew, dry_run=False)
+        garbage = _garbage(objects, clock(), turn.renew, report, dry_run=False)
         for start in range(0, len(garbage), _BATCH):
             batch = garbage[start : start + _BATCH]
             turn.renew()
@@ -85,20 +82,36 @@ def prune(
 
 
 def _garbage(
-    objects: PersistentObjects, now: float, renew: Callable[[], None], *, dry_run: bool
+    objects: PersistentObjects,
+    now: float,
+    renew: Callable[[], None],
+    report: Reporter,
+    *,
+    dry_run: bool,
 ) -> list[Stat]:
     """Blobs that are old enough and that no repository needs."""
     before = now - AGE
     needed: set[Digest] = set()
-    for repository in list(repositories(objects)):
+    for repository in repositories(objects):
         renew()
-        needed |= _needed(BucketStore(objects, repository), before, dry_run=dry_run)
-    garbage = []
+        needed |= _needed(BucketStore(objects, repository, to_write=False), before, dry_run=dry_run)
+    garbage, young = [], 0
     for stat in objects.list(names.BLOBS):
         renew()
         digest = names.digest_of(stat.key)
-        if digest is not None and digest not in needed and stat.modified < before:
+        if digest is None or digest in needed:
+            continue
+        if stat.modified < before:
             garbage.append(stat)
+        else:
+            young += 1
+    if young:
+        report(
+            Warned(
+                f"{young:,} blobs that nothing names are left: they are younger than a day, and "
+                "somebody may be about to push what names them"
+            )
+        )
     return garbage
 
 

@@ -70,7 +70,7 @@ def reading(ref: Reference, access: Access, *, mirrored: bool = True) -> Iterato
     mirrors: tuple[Mirror, ...] = ()
     if ref.kind is Kind.REGISTRY and mirrored:
         mirrors = (*access.mirrors, *settings.load().mirrors_of(ref.host))
-    with _opened(ref, access, create=False, mirrors=mirrors) as store:
+    with _opened(ref, access, create=False, to_write=False, mirrors=mirrors) as store:
         yield store
 
 
@@ -91,7 +91,7 @@ def writing(ref: Reference, access: Access, *, create: bool = True) -> Iterator[
         with archive.rewritten(_path(ref)) as store:
             yield store
         return
-    with _opened(ref, access, create=create) as store:
+    with _opened(ref, access, create=create, to_write=True) as store:
         yield store
 
 
@@ -159,7 +159,12 @@ def local_store(name: str = "", *, create: bool = False) -> LayoutStore:
 
 @contextmanager
 def _opened(
-    ref: Reference, access: Access, *, create: bool, mirrors: Sequence[Mirror] = ()
+    ref: Reference,
+    access: Access,
+    *,
+    create: bool,
+    to_write: bool,
+    mirrors: Sequence[Mirror] = (),
 ) -> Iterator[Store]:
     if ref.kind is Kind.REGISTRY:
         store = _registry(ref, access, mirrors)
@@ -171,7 +176,7 @@ def _opened(
         from ocimlpack.stores.bucket import BucketStore
 
         with bucket(ref.host, access) as objects:
-            found = BucketStore(objects, ref.repository, report=access.report)
+            found = BucketStore(objects, ref.repository, to_write=to_write, report=access.report)
             try:
                 yield found
             finally:

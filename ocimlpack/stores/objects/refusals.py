@@ -210,15 +210,10 @@ def connection_error(place: str, what: str, address: str, account: str) -> Ociml
     """
     trouble = next((text for sign, text in _TROUBLES if sign in account), None)
     if trouble is not None:
-        secure = "certificate" in trouble or "TLS" in trouble
-        return UnreachableError(
-            f"can't connect to {address}: {trouble}",
-            hint=(
-                "--ca-file names an authority of your own"
-                if secure
-                else "check AWS_ENDPOINT_URL, and that the service is running"
-            ),
-        )
+        hint = "check AWS_ENDPOINT_URL, and that the service is running"
+        if "certificate" in trouble:
+            hint = "--ca-file names an authority of your own"
+        return UnreachableError(f"can't connect to {address}: {trouble}", hint=hint)
     kind = re.search(r"kind: (Timeout|Connect|Interrupted)", account)
     happened = {
         "Timeout": "nothing came for too long",
