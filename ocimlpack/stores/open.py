@@ -21,13 +21,14 @@ from ocimlpack.stores.settings import Mirror
 if TYPE_CHECKING:
     from ocimlpack.stores._oras import Session
     from ocimlpack.stores.credentials import Credential
+    from ocimlpack.stores.objects.persistent import PersistentObjects
     from ocimlpack.stores.registry import RegistryStore
     from ocimlpack.stores.tokens import RequestSigner
 
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """How registries are reached.
+    """How registries and buckets are reached.
 
     Attributes:
         plain_http: speak http; None means to loopback hosts only.
@@ -85,7 +86,7 @@ def reading(ref: Reference, access: Access, *, mirrored: bool = True) -> Iterato
     mirrors: tuple[Mirror, ...] = ()
     if ref.kind is Kind.REGISTRY and mirrored:
         mirrors = (*access.mirrors, *settings.load().mirrors_of(ref.host))
-    with _opened(ref, access, create=False, mirrors=mirrors) as store:
+    with _opened(ref, access, create=False, to_write=False, mirrors=mirrors) as store:
         yield store
 
 
@@ -106,7 +107,7 @@ def writing(ref: Reference, access: Access, *, create: bool = True) -> Iterator[
         with archive.rewritten(_path(ref)) as store:
             yield store
         return
-    with _opened(ref, access, create=create) as store:
+    with _opened(ref, access, create=create, to_write=True) as store:
         yield store
 
 
@@ -135,6 +136,36 @@ def session(
     )
 
 
+@contextmanager
+def bucket(name: str, access: Access) -> Iterator[PersistentObjects]:
+    """An S3 bucket, without a repository.
+
+    Args:
+        name: the bucket.
+        access: how it is reached.
+
+    Raises:
+        UnsupportedError: the library for that is not installed.
+        InputError: the configuration file, or what the environment says of S3, can't be used.
+    """
+    from ocimlpack.stores.objects import s3, s3_service
+    from ocimlpack.stores.objects.persistent import PersistentObjects
+
+    preference = settings.load().bucket(name)
+    service = s3_service.find(name, preference, access.plain_http)
+    once = s3.S3Objects(
+        service,
+        insecure=access.insecure,
+        ca_file=access.ca_file,
+        profile_chosen=bool(preference.profile),
+    )
+    objects = PersistentObjects(once, report=access.report)
+    try:
+        yield objects
+    finally:
+        objects.close()
+
+
 def local_store(name: str = "", *, create: bool = False) -> LayoutStore:
     """The local store, or one model's part of it.
 
@@ -146,7 +177,12 @@ def local_store(name: str = "", *, create: bool = False) -> LayoutStore:
 
 @contextmanager
 def _opened(
-    ref: Reference, access: Access, *, create: bool, mirrors: Sequence[Mirror] = ()
+    ref: Reference,
+    access: Access,
+    *,
+    create: bool,
+    to_write: bool,
+    mirrors: Sequence[Mirror] = (),
 ) -> Iterator[Store]:
     if ref.kind is Kind.REGISTRY:
         store = _registry(ref, access, mirrors)
@@ -154,6 +190,15 @@ def _opened(
             yield store
         finally:
             store.close()
+    elif ref.kind is Kind.S3:
+        from ocimlpack.stores.bucket import BucketStore
+
+        with bucket(ref.host, access) as objects:
+            found = BucketStore(objects, ref.repository, to_write=to_write, report=access.report)
+            try:
+                yield found
+            finally:
+                found.close()
     elif ref.kind is Kind.LOCAL:
         yield local_store(ref.repository, create=create)
     elif ref.kind is Kind.LAYOUT:
