@@ -86,7 +86,9 @@ def ls(place: str | None = None) -> tuple[Listed, ...]:
     if ref.kind not in {Kind.LAYOUT, Kind.ARCHIVE}:
         raise InputError(
             f"ls lists places on disk, which {ref.place} is not",
-            hint=f"ocimlpack tags {ref.place}" if ref.kind in {Kind.REGISTRY, Kind.S3} else None,
+            hint=f"ocimlpack tags {ref.place}"
+            if ref.kind in {Kind.REGISTRY, Kind.S3, Kind.BUCKET}
+            else None,
         )
     with stores.reading(ref, stores.Access()) as opened:
         if not isinstance(opened, LayoutReader):
@@ -98,16 +100,16 @@ def repos(host: str, **options: Unpack[Connection]) -> tuple[str, ...]:
     """The repositories that a registry lists to these credentials, or those of a bucket, sorted.
 
     Args:
-        host: `HOST[:PORT]`, or `s3://BUCKET`.
+        host: `HOST[:PORT]`, `s3://BUCKET` or `ocios://BUCKET@NAMESPACE`.
         **options: see `Connection`.
 
     Raises:
         UnsupportedError: it has no such list.
     """
-    if (name := _bucket_of(host)) is not None:
+    if (found := _bucket_of(host)) is not None:
         from ocimlpack.stores import bucket_prune
 
-        with stores.bucket(name, places.access(options)) as objects:
+        with stores.bucket(*found, places.access(options)) as objects:
             return tuple(bucket_prune.repositories(objects))
     from ocimlpack.stores.registry import list_repositories
 
@@ -157,7 +159,7 @@ def prune(
     """Remove what nothing refers to, and what interrupted work left behind.
 
     Args:
-        place: a layout; a bucket, `s3://BUCKET`; or a folder, to remove partial pulls into it and
+        place: a layout; a bucket; or a folder, to remove partial pulls into it and
             beside it. Default is the local store, and what is remembered of uploads that nobody
             goes on with.
         dry_run: only say what would be removed.
@@ -166,12 +168,13 @@ def prune(
     Raises:
         ConflictError: somebody else prunes the bucket.
     """
-    name = _bucket_of(place) if place is not None else None
-    ref = stores.locate(place) if place is not None and name is None else None
-    if name is not None:
-        found = _prune_bucket(name, dry_run, options)
-    elif ref is not None and ref.kind is Kind.S3:
-        found = _prune_bucket(ref.host, dry_run, options)  # its blobs are those of all repositories
+    bucket = _bucket_of(place) if place is not None else None
+    ref = stores.locate(place) if place is not None and bucket is None else None
+    if bucket is not None:
+        found = _prune_bucket(*bucket, dry_run, options)
+    elif ref is not None and ref.kind in {Kind.S3, Kind.BUCKET}:
+        # Its blobs are those of all repositories.
+        found = _prune_bucket(ref.kind, ref.host, dry_run, options)
     elif ref is not None and ref.kind is Kind.FOLDER:
         found = unpack.prune(Path(ref.repository).expanduser(), dry_run=dry_run)
     elif ref is not None and ref.kind is Kind.LAYOUT:
@@ -180,22 +183,41 @@ def prune(
         found = stores.local_store(create=True).prune(dry_run=dry_run)
         found += sessions.prune(home.uploads(), sessions.STALE, dry_run=dry_run)
     else:
-        raise InputError(f"prune cleans places on disk and S3 buckets, and {ref.place} is neither")
+        raise InputError(f"prune cleans places on disk and buckets, and {ref.place} is neither")
     return Removed(tuple(what for what, _ in found), sum(size for _, size in found), dry_run)
 
 
-def _prune_bucket(name: str, dry_run: bool, options: Connection) -> list[tuple[str, int]]:
+def _prune_bucket(
+    kind: Kind, name: str, dry_run: bool, options: Connection
+) -> list[tuple[str, int]]:
+    from ocimlpack.stores import bucket_prune
+
+    if dry_run:
+        return _look_through(kind, name, options)
+    place = f"{'s3' if kind is Kind.S3 else 'ocios'}://{name}"
+    with audit.recording("prune", place, options) as (_, how):
+        access = places.access(how)
+        with stores.bucket(kind, name, access) as objects:
+            return bucket_prune.prune(objects, dry_run=False, report=access.report)
+
+
+def _look_through(kind: Kind, name: str, options: Connection) -> list[tuple[str, int]]:
     from ocimlpack.stores import bucket_prune
 
     access = places.access(options)
-    with stores.bucket(name, access) as objects:
-        return bucket_prune.prune(objects, dry_run=dry_run, report=access.report)
+    with stores.bucket(kind, name, access) as objects:
+        return bucket_prune.prune(objects, dry_run=True, report=access.report)
 
 
-def _bucket_of(place: str) -> str | None:
-    """The bucket's name, where a location is a whole bucket; None where it is something else."""
-    name = place.removeprefix("s3://").removesuffix("/")
-    return name if place.startswith("s3://") and is_bucket(name) else None
+def _bucket_of(place: str) -> tuple[Kind, str] | None:
+    """Kind and name of a bucket, where a location is all of one; else None."""
+    for kind, prefix in ((Kind.S3, "s3://"), (Kind.BUCKET, "ocios://")):
+        name = place.removeprefix(prefix).removesuffix("/")
+        bucket, at, namespace = name.partition("@")
+        whole = is_bucket(bucket) and bool(at) == (kind is Kind.BUCKET)
+        if place.startswith(prefix) and whole and (not at or is_bucket(namespace)):
+            return kind, name
+    return None
 
 
 def _listed(store: LayoutReader, entry: Entry, place: str) -> Listed:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from ocimlpack.errors import InputError, NotFoundError, UnsupportedError
 from ocimlpack.progress import Reporter, ignore
-from ocimlpack.retry import Policy
+from ocimlpack.retry import DEFAULT, Policy
 from ocimlpack.spec.reference import Kind, Reference
 from ocimlpack.stores import home, settings
 from ocimlpack.stores.base import ReadableStore, Store
@@ -21,6 +21,7 @@ from ocimlpack.stores.settings import Mirror
 if TYPE_CHECKING:
     from ocimlpack.stores._oras import Session
     from ocimlpack.stores.credentials import Credential
+    from ocimlpack.stores.objects.base import Objects
     from ocimlpack.stores.objects.persistent import PersistentObjects
     from ocimlpack.stores.registry import RegistryStore
     from ocimlpack.stores.tokens import RequestSigner
@@ -38,6 +39,7 @@ class Access:
         report: gets an event for each retry.
         policy: how a registry's requests are tried again, if otherwise than usual.
         signer: looks for what signs requests for a registry's tokens, by its host.
+        objects: opens a bucket of OCI Object Storage, `BUCKET@NAMESPACE`.
         signs_first: the signer was asked for by name: stored credentials are not looked for.
     """
 
@@ -48,6 +50,7 @@ class Access:
     report: Reporter = ignore
     policy: Policy | None = None
     signer: Callable[[str], RequestSigner | None] = lambda _: None
+    objects: Callable[[str], Objects] | None = None
     signs_first: bool = False
 
     def credential(self, host: str) -> Credential | None:
@@ -137,33 +140,46 @@ def session(
 
 
 @contextmanager
-def bucket(name: str, access: Access) -> Iterator[PersistentObjects]:
-    """An S3 bucket, without a repository.
+def bucket(kind: Kind, name: str, access: Access) -> Iterator[PersistentObjects]:
+    """A bucket, without a repository.
 
     Args:
-        name: the bucket.
+        kind: S3, or BUCKET for OCI Object Storage.
+        name: the bucket, as references have it in place of a host.
         access: how it is reached.
 
     Raises:
         UnsupportedError: the library for that is not installed.
-        InputError: the configuration file, or what the environment says of S3, can't be used.
+        InputError: the configuration file, or what the environment says, can't be used.
     """
-    from ocimlpack.stores.objects import s3, s3_service
     from ocimlpack.stores.objects.persistent import PersistentObjects
+
+    once = _s3(name, access) if kind is Kind.S3 else _oci(name, access)
+    policy = access.policy or DEFAULT
+    objects = PersistentObjects(once, policy, report=access.report)
+    try:
+        yield objects
+    finally:
+        objects.close()
+
+
+def _s3(name: str, access: Access) -> Objects:
+    from ocimlpack.stores.objects import s3, s3_service
 
     preference = settings.load().bucket(name)
     service = s3_service.find(name, preference, access.plain_http)
-    once = s3.S3Objects(
+    return s3.S3Objects(
         service,
         insecure=access.insecure,
         ca_file=access.ca_file,
         profile_chosen=bool(preference.profile),
     )
-    objects = PersistentObjects(once, report=access.report)
-    try:
-        yield objects
-    finally:
-        objects.close()
+
+
+def _oci(name: str, access: Access) -> Objects:
+    if access.objects is None:
+        raise UnsupportedError(f"nobody is there to open buckets of OCI Object Storage: {name}")
+    return access.objects(name)
 
 
 def local_store(name: str = "", *, create: bool = False) -> LayoutStore:
@@ -190,10 +206,10 @@ def _opened(
             yield store
         finally:
             store.close()
-    elif ref.kind is Kind.S3:
+    elif ref.kind in {Kind.S3, Kind.BUCKET}:
         from ocimlpack.stores.bucket import BucketStore
 
-        with bucket(ref.host, access) as objects:
+        with bucket(ref.kind, ref.host, access) as objects:
             found = BucketStore(objects, ref.repository, to_write=to_write, report=access.report)
             try:
                 yield found

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from ocimlpack.spec.reference import Kind
 from ocimlpack.stores import open as stores
 from ocimlpack.stores.base import Store
 from ocimlpack.stores.bucket import BucketStore
@@ -43,7 +44,7 @@ class TestContract(ReferrersContract, StoreContract):
     @pytest.fixture
     def store(self, s3: S3Server) -> Iterator[Store]:
         self.server, self.bucket = s3, s3.bucket()
-        with stores.bucket(self.bucket, stores.Access()) as objects:
+        with stores.bucket(Kind.S3, self.bucket, stores.Access()) as objects:
             self.objects = objects
             store = BucketStore(objects, "team/minilm")
             yield store
