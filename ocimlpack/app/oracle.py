@@ -26,9 +26,9 @@ from ocimlpack.spec.reference import Kind, Reference, check_host
 from ocimlpack.stores import credentials, settings
 
 if TYPE_CHECKING:
+    from ocimlpack.cloud.objects import OciObjects
     from ocimlpack.cloud.ocir import Registry, Repository
     from ocimlpack.cloud.signers import Identity
-    from ocimlpack.stores.objects.base import Objects
     from ocimlpack.stores.tokens import RequestSigner
 
 COMPARTMENT_VARIABLE: Final = "OCIMLPACK_COMPARTMENT"
@@ -116,7 +116,7 @@ def identity(options: Oracle) -> Identity:
     return load(decide(wish(options)))
 
 
-def objects(name: str, options: Connection) -> Objects:
+def objects(name: str, options: Connection) -> OciObjects:
     """A bucket of OCI Object Storage.
 
     Args:

@@ -11,13 +11,14 @@ from __future__ import annotations
 import base64
 import email.utils
 import hashlib
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from typing import Any, Final
 
 from ocimlpack.cloud import _sdk
-from ocimlpack.cloud.signers import Identity
+from ocimlpack.cloud.signers import Identity, full_region
 from ocimlpack.errors import (
     IntegrityError,
     InvalidContentError,
@@ -25,6 +26,8 @@ from ocimlpack.errors import (
     OcimlpackError,
     UnavailableError,
 )
+from ocimlpack.stores.bucket_names import stage_of
+from ocimlpack.stores.bucket_stages import State, Version
 from ocimlpack.stores.objects.base import (
     ABSENT,
     ConditionError,
@@ -42,6 +45,9 @@ _PAGE: Final = 1000
 _FIELDS: Final = "name,size,etag,timeModified"
 _STALL: Final = 30.0
 """Seconds after which a body that comes in drops is given up."""
+
+_COPY_SECONDS: Final = 3600.0
+_COPY_PAUSE: Final = 1.0
 
 _NO_BUCKET: Final = "BucketNotFound"
 _NOT_RESTORED: Final = "NotRestored"
@@ -74,6 +80,7 @@ class OciObjects:
         self._client = identity.client(_CLIENT, region, retries=False)
         self._models = _sdk.module("object_storage.models")
         self._where = (namespace, bucket)
+        self._region = full_region(region) or identity.region
         self.origin = f"{self._client.base_client.endpoint}/n/{namespace}/b/{bucket}"
 
     def stat(self, key: str) -> Stat | None:
@@ -243,6 +250,101 @@ class OciObjects:
             if row.object.startswith(prefix):
                 yield Unfinished(row.object, row.upload_id, row.time_created.timestamp())
 
+    def move(self, key: str, new: str) -> None:
+        """Give an object another name; out of the archive it becomes an ordinary one again."""
+        with self._asking(key):
+            found = self._client.head_object(*self._where, key)
+            if found.headers.get("storage-tier") == "Archive" and not _is_cold(new):
+                # Under another name it would be archived again when the restore ends.
+                self._copy(key, new)
+                self._client.delete_object(*self._where, key)
+                return
+            self._client.rename_object(
+                *self._where,
+                self._models.RenameObjectDetails(
+                    source_name=key, new_name=new, new_obj_if_none_match_e_tag=ABSENT
+                ),
+            )
+
+    def state(self, key: str) -> State:
+        """Whether an object can be read now."""
+        try:
+            with self._asking(key):
+                found = self._client.head_object(*self._where, key)
+        except NotFoundError:
+            return "missing"
+        said = (found.headers.get("archival-state") or "").lower()
+        return {"archived": "archived", "restoring": "restoring"}.get(said, "available")  # type: ignore[return-value]
+
+    def restore(self, key: str, hours: int) -> None:
+        """Begin to bring an object back from the archive."""
+        details = self._models.RestoreObjectsDetails(object_name=key, hours=hours)
+        with self._asking(key), _ignoring(self._service_error, _is_on_its_way):
+            self._client.restore_objects(*self._where, details)
+
+    def versions(self, prefix: str) -> Iterator[Version]:
+        """All versions of the objects below a prefix, those of one name newest first."""
+        page: str | None = None
+        seen: set[str] = set()
+        while True:
+            more = {"page": page} if page else {}
+            with self._asking(prefix):
+                answer = self._client.list_object_versions(
+                    *self._where, prefix=prefix, fields="name,timeModified", limit=_PAGE, **more
+                )
+            for row in answer.data.items:
+                when = row.time_modified.timestamp() if row.time_modified else 0.0
+                latest = row.name not in seen
+                seen.add(row.name)
+                yield Version(row.name, row.version_id, bool(row.is_delete_marker), latest, when)
+            page = answer.next_page
+            if not answer.has_next_page:
+                return
+
+    def read_version(self, version: Version, limit: int) -> bytes:
+        """A small object as it was."""
+        with self._asking(version.key):
+            found = self._client.get_object(*self._where, version.key, version_id=version.id)
+        stream = _Stream(found, self._asking, version.key)
+        try:
+            return b"".join(iter(lambda: stream.read(limit), b""))
+        finally:
+            stream.close()
+
+    def remove_version(self, version: Version) -> None:
+        """Remove a version for good; of a deletion's mark, that brings the object back."""
+        with self._asking(version.key), _ignoring(self._service_error, _is_absent):
+            self._client.delete_object(*self._where, version.key, version_id=version.id)
+
+    def _copy(self, key: str, new: str) -> None:
+        """A copy in the standard tier, waited for: the service makes it in its own time."""
+        namespace, bucket = self._where
+        region = self._region
+        done = self._client.copy_object(
+            namespace,
+            bucket,
+            self._models.CopyObjectDetails(
+                source_object_name=key,
+                destination_region=region,
+                destination_namespace=namespace,
+                destination_bucket=bucket,
+                destination_object_name=new,
+                destination_object_storage_tier="Standard",
+            ),
+        )
+        request = done.headers["opc-work-request-id"]
+        deadline = time.monotonic() + _COPY_SECONDS
+        while time.monotonic() < deadline:
+            status = self._client.get_work_request(request).data.status
+            if status == "COMPLETED":
+                return
+            if status in {"FAILED", "CANCELED"}:
+                break
+            time.sleep(_COPY_PAUSE)
+        raise UnavailableError(
+            f"{key} in {self.place} was not copied: work request {request}", hint="try again later"
+        )
+
     def close(self) -> None:
         """Close every idle connection."""
         self._client.base_client.session.close()
@@ -363,6 +465,14 @@ def _ignoring(kind: Any, is_fine: Callable[[Any], bool]) -> Iterator[None]:
     except kind as error:
         if not is_fine(error):
             raise
+
+
+def _is_cold(key: str) -> bool:
+    return stage_of(key) not in {None, "active"}
+
+
+def _is_on_its_way(error: Any) -> bool:
+    return error.code in {"RestoreInProgress", "AlreadyRestored"}
 
 
 def _is_absent(error: Any) -> bool:

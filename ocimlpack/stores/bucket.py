@@ -26,6 +26,7 @@ from ocimlpack.stores import bucket_upload, layout_index
 from ocimlpack.stores.base import Blob, Sending
 from ocimlpack.stores.bucket_blob import BucketBlob
 from ocimlpack.stores.bucket_lease import OLD, Lease
+from ocimlpack.stores.bucket_names import Stage
 from ocimlpack.stores.graph import check_children, read_manifest
 from ocimlpack.stores.layout_reader import MAX_INDEX, LayoutReader
 from ocimlpack.stores.objects.base import ABSENT, ConditionError, Label, Stat
@@ -104,13 +105,13 @@ class BucketStore(LayoutReader):
 
     def fetch(self, desc: Descriptor) -> Blob:
         """The content. Whether it is there is found out when it is opened."""
-        return BucketBlob(self._objects, names.blob(desc.digest), desc)
+        return BucketBlob(self._objects, _keys(desc.digest), desc)
 
     def read(self, desc: Descriptor, offset: int, length: int) -> bytes:
         """A part of a blob, by a range request."""
         if length <= 0 or offset >= desc.size:
             return b""
-        return BucketBlob(self._objects, names.blob(desc.digest), desc).read(offset, length)
+        return BucketBlob(self._objects, _keys(desc.digest), desc).read(offset, length)
 
     def push(self, desc: Descriptor, blob: Blob) -> None:
         """Take content in."""
@@ -195,6 +196,32 @@ class BucketStore(LayoutReader):
         self._change(edit)
         return 0
 
+    def stages(self) -> dict[Digest, Stage]:
+        """The stage of each manifest that the index lists.
+
+        Raises:
+            NotFoundError: there is no such repository.
+        """
+        index = self.read_index()
+        found: dict[Digest, Stage] = {}
+        for entry in self.entries_of(index):
+            said = layout_index.stage_of(index, entry.desc.digest)
+            found[entry.desc.digest] = next(
+                (stage for stage in names.STAGES if stage == said), "active"
+            )
+        return found
+
+    def set_stage(self, desc: Descriptor, stage: Stage) -> None:
+        """Say which stage a version is in; its blobs are moved by `bucket_stages`."""
+        said = "" if stage == "active" else stage
+
+        def edit(index: dict[str, Any]) -> bool:
+            if not layout_index.set_stage(index, desc.digest, said):
+                raise NotFoundError(f"no {desc.digest} in {self.place}", digest=str(desc.digest))
+            return True
+
+        self._change(edit)
+
     def forget_untagged(self, before: str, *, dry_run: bool = False) -> set[Digest]:
         """List no more what lost its last tag before some time; returns what that is.
 
@@ -222,12 +249,11 @@ class BucketStore(LayoutReader):
         return found[0]
 
     def _find(self, digest: Digest) -> tuple[Blob, int] | None:
-        key = names.blob(digest)
-        stat = self._objects.stat(key)
-        if stat is None:
-            return None
-        desc = Descriptor("application/octet-stream", digest, stat.size)
-        return BucketBlob(self._objects, key, desc), stat.size
+        for key in _keys(digest):
+            if (stat := self._objects.stat(key)) is not None:
+                desc = Descriptor("application/octet-stream", digest, stat.size)
+                return BucketBlob(self._objects, [key], desc), stat.size
+        return None
 
     def _has(self, desc: Descriptor) -> bool:
         """Whether the bucket has these bytes, and keeps them for as long as something is pushed."""
@@ -327,3 +353,8 @@ class BucketStore(LayoutReader):
                     "the same tags at the same moment, one may be lost"
                 )
             )
+
+
+def _keys(digest: Digest) -> list[str]:
+    """Where a blob may be, the likeliest place first."""
+    return [names.blob(digest, stage) for stage in names.STAGES]

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from typing import BinaryIO, Final, cast
 
-from ocimlpack.errors import UnavailableError
+from ocimlpack.errors import NotFoundError, UnavailableError
 from ocimlpack.spec.descriptor import Descriptor
 from ocimlpack.stores.base import CHUNK, PartStream
 from ocimlpack.stores.objects.base import ObjectStream
@@ -19,9 +19,17 @@ _WORTHWHILE: Final = 16 * 1024
 class BucketBlob:
     """A `Blob` that is an object; its parts can be read side by side."""
 
-    def __init__(self, objects: PersistentObjects, key: str, desc: Descriptor) -> None:
+    def __init__(self, objects: PersistentObjects, keys: Sequence[str], desc: Descriptor) -> None:
+        """Prepare; nothing is asked.
+
+        Args:
+            objects: the bucket.
+            keys: where it may be, the likeliest first. It may be given another of these names
+                while it is read.
+            desc: what it is.
+        """
         self._objects = objects
-        self._key = key
+        self._keys = tuple(keys)
         self._size = desc.size
 
     @contextmanager
@@ -31,7 +39,7 @@ class BucketBlob:
         Raises:
             NotFoundError: there is no such object.
         """
-        stream = _ResumingStream(self._objects, self._key, offset, self._size, lasting=False)
+        stream = _ResumingStream(self._objects, self._keys, offset, self._size, lasting=False)
         try:
             stream.connect()
             yield cast(BinaryIO, stream)
@@ -41,7 +49,7 @@ class BucketBlob:
     @contextmanager
     def part(self, offset: int, length: int) -> Iterator[PartStream]:
         """Read so many bytes from `offset` on; a connection that breaks is replaced."""
-        stream = _ResumingStream(self._objects, self._key, offset, offset + length, lasting=True)
+        stream = _ResumingStream(self._objects, self._keys, offset, offset + length, lasting=True)
         try:
             yield stream
         finally:
@@ -50,7 +58,7 @@ class BucketBlob:
     def read(self, offset: int, length: int) -> bytes:
         """Exactly the bytes from `offset` on, fewer only at the blob's end."""
         end = min(offset + length, self._size)
-        stream = _ResumingStream(self._objects, self._key, offset, end, lasting=False)
+        stream = _ResumingStream(self._objects, self._keys, offset, end, lasting=False)
         parts = []
         try:
             while chunk := stream.read(CHUNK):
@@ -64,10 +72,16 @@ class _ResumingStream:
     """An object from an offset on, or a part of it, over as many answers as that takes."""
 
     def __init__(
-        self, objects: PersistentObjects, key: str, offset: int, end: int, *, lasting: bool
+        self,
+        objects: PersistentObjects,
+        keys: Sequence[str],
+        offset: int,
+        end: int,
+        *,
+        lasting: bool,
     ) -> None:
         self._objects = objects
-        self._key = key
+        self._keys = keys
         self._offset = self._settled = offset
         self._end = end
         self._lasting = lasting
@@ -122,7 +136,13 @@ class _ResumingStream:
             stream.close()
 
     def _open(self) -> ObjectStream:
-        self._stream = self._objects.stream(
-            self._key, self._offset, self._end, lasting=self._lasting
-        )
+        for key in self._keys[1:]:
+            with suppress(NotFoundError):
+                return self._ask(self._keys[0])
+            # It goes on from there, so that each part asks for it in vain but once.
+            self._keys = (key, *(each for each in self._keys if each != key))
+        return self._ask(self._keys[0])
+
+    def _ask(self, key: str) -> ObjectStream:
+        self._stream = self._objects.stream(key, self._offset, self._end, lasting=self._lasting)
         return self._stream

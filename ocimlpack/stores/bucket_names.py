@@ -3,22 +3,26 @@
 One bucket holds many repositories, and their blobs once:
 
     blobs/sha256/HEX             every blob and every manifest
+    old/blobs/sha256/HEX         layers that only old versions need, and …
+    expired/blobs/sha256/HEX     … those of expired ones: the lifecycle goes by these beginnings
     REPOSITORY/oci-layout        what makes it an image layout
     REPOSITORY/index.json        its manifests and tags
     .ocimlpack/prune             a clean-up is at work
     .ocimlpack/pushes/NAME       a push is at work
-
-`old/` and `expired/` are kept free for artifacts that were moved to colder storage.
 """
 
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import Final
+from typing import Final, Literal
 
 from ocimlpack.errors import InputError, InvalidDigestError
 from ocimlpack.spec.digest import Digest
 
+Stage = Literal["active", "old", "expired"]
+"""How soon a version may be needed again; the warmest first."""
+
+STAGES: Final[tuple[Stage, ...]] = ("active", "old", "expired")
 BLOBS: Final = "blobs/"
 PRUNE: Final = ".ocimlpack/prune"
 PUSHES: Final = ".ocimlpack/pushes/"
@@ -29,20 +33,33 @@ _INDEX: Final = "index.json"
 _MARKER: Final = "oci-layout"
 
 
-def blob(digest: Digest) -> str:
+def blob(digest: Digest, stage: Stage = "active") -> str:
     """The key of a blob or a manifest."""
-    return f"{BLOBS}{digest.algorithm}/{digest.hex}"
+    return f"{prefix(stage)}{digest.algorithm}/{digest.hex}"
+
+
+def prefix(stage: Stage) -> str:
+    """What the keys of a stage's blobs begin with."""
+    return BLOBS if stage == "active" else f"{stage}/{BLOBS}"
 
 
 def digest_of(key: str) -> Digest | None:
     """The digest that a blob's key says; None for an object that is no blob."""
-    algorithm, slash, encoded = key.removeprefix(BLOBS).partition("/")
-    if not key.startswith(BLOBS) or not slash:
+    stage = stage_of(key)
+    if stage is None:
+        return None
+    algorithm, slash, encoded = key.removeprefix(prefix(stage)).partition("/")
+    if not slash:
         return None
     try:
         return Digest.parse(f"{algorithm}:{encoded}")
     except InvalidDigestError:
         return None
+
+
+def stage_of(key: str) -> Stage | None:
+    """The stage that a blob's key says; None for an object that is no blob."""
+    return next((stage for stage in STAGES if key.startswith(prefix(stage))), None)
 
 
 def index(repository: str) -> str:

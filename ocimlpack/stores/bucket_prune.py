@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from itertools import chain
 from typing import Final
 
 from ocimlpack.errors import NotFoundError
@@ -96,7 +97,8 @@ def _garbage(
         renew()
         needed |= _needed(BucketStore(objects, repository, to_write=False), before, dry_run=dry_run)
     garbage, young = [], 0
-    for stat in objects.list(names.BLOBS):
+    blobs = chain.from_iterable(objects.list(names.prefix(stage)) for stage in names.STAGES)
+    for stat in blobs:
         renew()
         digest = names.digest_of(stat.key)
         if digest is None or digest in needed:

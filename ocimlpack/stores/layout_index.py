@@ -22,6 +22,9 @@ _VERSION: Final = "1.0.0"
 MARKER: Final = encode({"imageLayoutVersion": _VERSION})
 """The content of the file `oci-layout`."""
 
+STAGE: Final = "ocimlpack.stage"
+"""The annotation of an entry whose version is not an active one."""
+
 UNTAGGED: Final = "ocimlpack.untagged"
 """The annotation of an entry that has lost its last name: when that was, by RFC 3339 in UTC."""
 
@@ -40,7 +43,7 @@ def add(index: dict[str, Any], desc: Descriptor, node: Manifest | Index) -> bool
         listed = {str(child.digest) for child in node.manifests}
         items[:] = [each for each in items if entry_name(each) or each.get("digest") not in listed]
     # Whoever brings it again wants it again.
-    items[:] = [_annotated(each, UNTAGGED) if _is_of(each, desc) else each for each in items]
+    items[:] = [_wanted(each) if _is_of(each, desc) else each for each in items]
     if not any(_is_of(each, desc) for each in items):
         items.append(entry_json(desc, node))
     return items != before
@@ -62,9 +65,11 @@ def name(
         full: the name.
         untagged: a time, to go on listing what has lost its last name, with that beside it.
     """
+    stage = stage_of(index, desc.digest)
     unname(index, full, untagged)
     items = [each for each in index["manifests"] if entry_name(each) or not _is_of(each, desc)]
-    index["manifests"] = [*items, entry_json(desc, node, full)]
+    entry = entry_json(desc, node, full)
+    index["manifests"] = [*items, _annotated(entry, STAGE, {STAGE: stage} if stage else {})]
 
 
 def unname(index: dict[str, Any], full: str, untagged: str | None = None) -> bool:
@@ -83,6 +88,26 @@ def unname(index: dict[str, Any], full: str, untagged: str | None = None) -> boo
             kept.append(_annotated(each, REF_NAME, {UNTAGGED: untagged}))
     index["manifests"] = kept
     return any(entry_name(each) == full for each in items)
+
+
+def stage_of(index: Mapping[str, Any], digest: Digest) -> str:
+    """The stage that a manifest is in; empty for an active one."""
+    for each in index["manifests"]:
+        annotations = each.get("annotations")
+        if each.get("digest") == str(digest) and isinstance(annotations, dict):
+            return str(annotations.get(STAGE, ""))
+    return ""
+
+
+def set_stage(index: dict[str, Any], digest: Digest, stage: str) -> bool:
+    """Put all entries of a manifest into a stage, empty for active; False if there are none."""
+    more = {STAGE: stage} if stage else {}
+    items = index["manifests"]
+    index["manifests"] = [
+        _annotated(each, STAGE, more) if each.get("digest") == str(digest) else each
+        for each in items
+    ]
+    return any(each.get("digest") == str(digest) for each in items)
 
 
 def forget_untagged(index: dict[str, Any], before: str) -> list[Digest]:
@@ -135,6 +160,11 @@ def check_marker(content: bytes, file: str, place: str) -> None:
         raise UnsupportedError(
             f"{place} is an image layout of version {version!r:.20}, not {_VERSION}"
         )
+
+
+def _wanted(item: Mapping[str, Any]) -> dict[str, Any]:
+    """An entry of what somebody has just brought: it is neither forgotten nor old."""
+    return _annotated(_annotated(item, UNTAGGED), STAGE)
 
 
 def _is_of(item: Mapping[str, Any], desc: Descriptor) -> bool:
