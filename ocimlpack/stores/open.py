@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from ocimlpack.errors import InputError, NotFoundError, UnsupportedError
 from ocimlpack.progress import Reporter, ignore
+from ocimlpack.retry import DEFAULT, Policy
 from ocimlpack.spec.reference import Kind, Reference
 from ocimlpack.stores import home, settings
 from ocimlpack.stores.base import ReadableStore, Store
@@ -95,7 +97,12 @@ def writing(ref: Reference, access: Access, *, create: bool = True) -> Iterator[
 
 
 def session(
-    host: str, access: Access, credential: Callable[[str], Credential | None] | None = None
+    host: str,
+    access: Access,
+    credential: Callable[[str], Credential | None] | None = None,
+    *,
+    policy: Policy = DEFAULT,
+    patience: float = math.inf,
 ) -> Session:
     """A registry, without a repository.
 
@@ -103,6 +110,8 @@ def session(
         host: `host[:port]`.
         access: how it is reached.
         credential: looks credentials up; default is where Docker keeps them.
+        policy: how requests are retried.
+        patience: the most seconds that any request waits for an answer to begin.
     """
     from ocimlpack.stores._oras import Session
     from ocimlpack.stores.credentials import find
@@ -112,6 +121,8 @@ def session(
         plain_http=access.plain_http,
         insecure=access.insecure,
         ca_file=access.ca_file,
+        policy=policy,
+        patience=patience,
         report=access.report,
         credential=credential or find,
     )
