@@ -18,6 +18,8 @@ from ocimlpack._version import __version__
 
 if TYPE_CHECKING:
     from ocimlpack.app.accounts import login, logout
+    from ocimlpack.app.diagnosis import Diagnosis
+    from ocimlpack.app.doctor import doctor
     from ocimlpack.app.looking import inspect, verify
     from ocimlpack.app.moving import copy, pack, push
     from ocimlpack.app.naming import ls, prune, repos, rm, tag, tags
@@ -54,6 +56,8 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "ocimlpack.app.accounts": ("login", "logout"),
+    "ocimlpack.app.diagnosis": ("Diagnosis",),
+    "ocimlpack.app.doctor": ("doctor",),
     "ocimlpack.app.looking": ("inspect", "verify"),
     "ocimlpack.app.moving": ("copy", "pack", "push"),
     "ocimlpack.app.pulling": ("pull", "read_file", "resolve"),
@@ -103,6 +107,7 @@ __all__ = [
     "Began",
     "ConflictError",
     "Content",
+    "Diagnosis",
     "Ended",
     "Event",
     "InputError",
@@ -134,6 +139,7 @@ __all__ = [
     "Warned",
     "__version__",
     "copy",
+    "doctor",
     "inspect",
     "login",
     "logout",

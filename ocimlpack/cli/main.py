@@ -78,6 +78,7 @@ COMMANDS: Final[dict[str, dict[str, Entry]]] = {
         "copy": Entry("moving", "copy", "Copy from any location to any other."),
     },
     "Housekeeping": {
+        "doctor": Entry("doctor", "doctor", "Say how transfers go from here, and what is wrong."),
         "verify": Entry("looking", "verify", "Check files or content against their digests."),
         "rm": Entry("naming", "rm", "Remove a tag or a packed model."),
         "prune": Entry("naming", "prune", "Remove what no tag needs any more."),

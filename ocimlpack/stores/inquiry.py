@@ -28,7 +28,9 @@ _FAILURES: Final = 2
 _MAX_REFUSAL: Final = 64 * 1024
 
 _ANY: Final = frozenset(range(200, 600)) - RETRYABLE_STATUSES
+_PERSONAL: Final = frozenset({401, 403})
 _NO_REPOSITORY: Final = "NAME_UNKNOWN"
+_VERBS: Final = {"GET": "reading", "DELETE": "deleting in"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +71,7 @@ class Reply:
     @property
     def is_personal(self) -> bool:
         """Whether it refuses who asks, which says nothing of what was asked for."""
-        return self.status in {401, 403}
+        return self.status in _PERSONAL
 
     @property
     def lacks_repository(self) -> bool:
@@ -105,7 +107,7 @@ class Inquiry:
         exists: whether the repository is there; None while that is not known.
         sample: what there is to try things with.
         left: what could not be cleaned up again, in words.
-        refusals: the errors of what these credentials, or none, may not do.
+        errors: of who may not do something, and of answers that did not come, in order.
     """
 
     def __init__(self, session: Session, repository: str, *, seconds: float = _SECONDS) -> None:
@@ -125,7 +127,7 @@ class Inquiry:
         self.exists: bool | None = None
         self.sample: Sample | None = None
         self.left: list[str] = []
-        self.refusals: list[OcimlpackError] = []
+        self.errors: list[OcimlpackError] = []
         self._until = time.monotonic() + seconds
         self._failures = 0
         self._over = ""
@@ -144,14 +146,13 @@ class Inquiry:
             return Ability(name, "unknown", self._over)
         try:
             ability = attempt()
-        except UnavailableError as error:
-            self._failures += 1
-            if self._failures >= _FAILURES:
-                self._over = "not tried: the registry has stopped answering"
-            return Ability(name, "unknown", error.message)
         except OcimlpackError as error:
-            if isinstance(error, NotAllowedError):
-                self.refusals.append(error)
+            if isinstance(error, UnavailableError):
+                self._failures += 1
+                if self._failures >= _FAILURES:
+                    self._over = "not tried: the registry has stopped answering"
+            if isinstance(error, (UnavailableError, NotAllowedError)):
+                self.errors.append(error)
             return Ability(name, "unknown", error.message)
         self._failures = 0
         return ability
@@ -180,10 +181,11 @@ class Inquiry:
             UnavailableError: none came, or one that may be another one later.
             NotAllowedError: the registry wants credentials, and there are none that it takes.
         """
+        what = f"{_VERBS.get(method, 'writing to')} {self.repository or url}"
         response = self.session.request(
             method,
             url,
-            what=f"a {method} in {self.repository}",
+            what=what,
             scope=scope,
             expect=_ANY,
             headers=headers,
@@ -198,7 +200,10 @@ class Inquiry:
                 content += piece
         finally:
             response.close()
-        refusal = Refusal.read(self.session.host, "", response.status, content if refused else b"")
+        document = content if refused else b""
+        refusal = Refusal.read(self.session.host, what, response.status, document)
+        if response.status in _PERSONAL:
+            self.errors.append(refusal.error())
         return Reply(
             response.status,
             response.headers,

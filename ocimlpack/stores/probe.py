@@ -20,7 +20,7 @@ from ocimlpack.spec.manifest import MAX_SIZE, Index
 from ocimlpack.spec.reference import DEFAULT_TAG
 from ocimlpack.stores import referrers, trials
 from ocimlpack.stores.graph import read_manifest
-from ocimlpack.stores.inquiry import Ability, Inquiry, Sample, joined, nowhere, refused
+from ocimlpack.stores.inquiry import Ability, Answer, Inquiry, Sample, joined, nowhere, refused
 from ocimlpack.stores.registry import RegistryStore
 from ocimlpack.stores.trials import Uploading
 from ocimlpack.stores.verify import read_all
@@ -28,14 +28,17 @@ from ocimlpack.stores.verify import read_all
 if TYPE_CHECKING:
     from ocimlpack.stores._oras import Session
 
-__all__ = ["Ability", "Probed", "probe"]
+__all__ = ["Ability", "Probed", "probe", "probe_host"]
 
+REPOSITORIES: Final = "list of repositories"
 TAGS: Final = "list of tags"
 RANGES: Final = "parts of blobs"
 REFERRERS: Final = "list of referrers"
 
 _SMALL: Final = 64 * 1024
 """Bytes of a blob that may be read, and sent again, to try something with it."""
+_TELLING: Final = 16
+"""Bytes from which on a blob is good to try things with."""
 _LISTED: Final = 100
 """Tags that are asked for."""
 _UNTRIED: Final = "not tried, as the repository may not be there"
@@ -51,14 +54,14 @@ class Probed:
         exists: whether the repository is there; None where that can't be told.
         absent: the tag or digest that was asked for and is not there; empty if none is missing.
         left: what could not be cleaned up again, in words.
-        refusals: the errors of what these credentials, or none, may not do.
+        errors: of who may not do something, and of answers that did not come, in order.
     """
 
     abilities: tuple[Ability, ...]
     exists: bool | None
     absent: str
     left: tuple[str, ...]
-    refusals: tuple[OcimlpackError, ...]
+    errors: tuple[OcimlpackError, ...]
 
 
 def probe(
@@ -87,8 +90,19 @@ def probe(
         inquiry.exists,
         absent,
         tuple(inquiry.left),
-        tuple(inquiry.refusals),
+        tuple(inquiry.errors),
     )
+
+
+def probe_host(session: Session) -> Ability:
+    """Try what needs no repository: whether they are listed."""
+    inquiry = Inquiry(session, "")
+
+    def attempt() -> Ability:
+        reply = inquiry.ask("GET", "/v2/_catalog?n=1", "registry:catalog:*")
+        return Ability(REPOSITORIES, "yes") if reply.status == 200 else refused(REPOSITORIES, reply)
+
+    return inquiry.find(REPOSITORIES, attempt)
 
 
 class _Reading:
@@ -103,19 +117,19 @@ class _Reading:
     def run(self, name: str | None) -> str:
         """Try it; returns the name that is not there, or nothing."""
         absent = ""
-        if name is not None and not self._find(name):
-            absent = name if self._why.startswith("there is no ") else ""
+        if name is not None and self._find(name) == "no":
+            absent = name
         self._inquiry.find(TAGS, self._list_tags)
-        if name is None and self._tags:
+        if self._inquiry.sample is None and self._tags:
             self._find(DEFAULT_TAG if DEFAULT_TAG in self._tags else self._tags[0])
         self._inquiry.find(RANGES, self._ask_range)
         self._inquiry.find(REFERRERS, self._list_referrers)
         return absent
 
-    def _find(self, name: str) -> bool:
+    def _find(self, name: str) -> Answer:
         found = self._inquiry.tried("", lambda: self._look_at(name))
         self._why = found.detail
-        return found.answer == "yes"
+        return found.answer
 
     def _look_at(self, name: str) -> Ability:
         inquiry, store = self._inquiry, self._store
@@ -130,7 +144,8 @@ class _Reading:
         inquiry.exists = True
         children = () if isinstance(node, Index) else node.children
         parted = [each for each in children if each.size > 1]
-        blob = min(parted, key=lambda each: each.size) if parted else None
+        # A few bytes more show more: of one byte registries say the same as of none.
+        blob = min(parted, key=lambda each: (each.size < _TELLING, each.size), default=None)
         content = None
         if blob is not None and blob.size <= _SMALL:
             with suppress(OcimlpackError):  # the next question gets to know why
