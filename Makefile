@@ -18,7 +18,7 @@ export PYTHON REGISTRY OPTIONS
 .DELETE_ON_ERROR:
 # Two pips in one environment trip over each other, and nothing here gains from running abreast.
 .NOTPARALLEL:
-.PHONY: help demo demo-model test check format bench clean
+.PHONY: help demo demo-model test check format cloud bench clean
 
 help: ## show this
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -41,6 +41,9 @@ check: $(FULL) ## ruff, mypy and the architecture test
 format: $(FULL) ## put the code into ruff's format
 	$(RUN)ruff check --fix-only .
 	$(RUN)ruff format .
+
+cloud: $(FULL) ## start a local Oracle Cloud to try the commands against
+	@$(RUN)python -m tests.cloud .cache/cloud
 
 bench: $(FULL) ## compare transfers with the oras CLI; see benchmarks/README.md
 	@$(RUN)python -m benchmarks $(ARGS)

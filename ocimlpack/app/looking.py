@@ -40,7 +40,7 @@ def inspect(reference: str, *, archives: bool = False, **options: Unpack[Connect
         archives: list the files in archives, too; the archives have to be read for that.
         **options: see `Connection`.
     """
-    ref = stores.locate(reference)
+    ref = places.locate(reference, options)
     if ref.kind is Kind.FOLDER:
         packed = pack_folder(places.folder(ref), cast(Moving, options))
         return _inspected(str(ref), packed, packed.root, (), archives)
@@ -61,7 +61,7 @@ def verify(target: str, **options: Unpack[Connection]) -> Verified:
         IntegrityError: names what is missing or wrong.
         InputError: a folder without a receipt.
     """
-    ref = stores.locate(target)
+    ref = places.locate(target, options)
     if ref.kind is Kind.LOCAL and (Path(target) / receipt.PATH).is_file():
         # A bare name is a model of the local store, but a receipt leaves no doubt what is meant.
         ref = Reference(Kind.FOLDER, "", target)

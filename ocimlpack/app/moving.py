@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
-from typing import Unpack, cast
+from typing import Final, Unpack, cast
 
 from ocimlpack.app import places
 from ocimlpack.app.options import Connection, Moving, Packing, StrPath
@@ -28,6 +30,8 @@ from ocimlpack.stores.base import Ingester, ReadableStore, ReferrerLister, Store
 from ocimlpack.transfer import copy as transfer
 from ocimlpack.transfer import pool
 from ocimlpack.transfer.ahead import Destination
+
+_CARDS: Final = ("README.md", "readme.md")
 
 
 def pack(
@@ -81,8 +85,8 @@ def push(
         ConflictError: a file changed meanwhile; no tag was set. Or the destination is pinned to
             another digest.
     """
-    ref = stores.locate(destination)
-    origin = places.source(source)
+    ref = places.locate(destination, options)
+    origin = places.source(source, options)
     if origin.kind is Kind.FOLDER:
         return _send_folder(origin, ref, tuple(tags), dry_run, options, "pushing")
     if unused := sorted(Packing.__annotations__.keys() & options.keys()):
@@ -110,7 +114,7 @@ def copy(
         dry_run: only say what would be done.
         **options: see `Connection`.
     """
-    origin, ref = stores.locate(source), stores.locate(destination)
+    origin, ref = places.locate(source, options), places.locate(destination, options)
     names = tuple(tags)
     if not names and ref.tag is None and ref.digest is None and origin.tag:
         names = (origin.tag,)
@@ -132,12 +136,20 @@ def _send_folder(
         packed = pack_folder(folder, options)
         return _send(packed, packed.root, ref, tags, dry_run, options, action)
     planned = _plan(folder, options)
-    with stores.writing(ref, places.access(options)) as dst:
+    with places.writing(ref, options, partial(_readme, folder)) as dst:
         hashed = _hash(planned, options, cast(Destination | None, capability(dst, Ingester)))
         packed = packing.seal(planned, hashed.digests)
         names = [str(target.tag) for target in targets]
         done = _copy(packed, packed.root, dst, names, options, action, hashed.sent)
     return _transferred(ref, packed, packed.root, names, done)
+
+
+def _readme(folder: Path) -> str | None:
+    """The model card, to be shown with a repository that is made for the model."""
+    for name in _CARDS:
+        with suppress(OSError):
+            return (folder / name).read_text("utf-8", errors="replace")
+    return None
 
 
 def pack_folder(folder: Path, options: Moving) -> Packed:
@@ -200,7 +212,7 @@ def _send(
         plan, contents = _rehearse(src, root, ref, options)
         rehearsed = transfer.Summary(plan, 0, 0, 0)
         return replace(_transferred(ref, src, root, names, rehearsed), plan=contents, dry_run=True)
-    with stores.writing(ref, places.access(options)) as dst:
+    with places.writing(ref, options) as dst:
         done = _copy(src, root, dst, names, options, action)
         if with_referrers:
             _copy_referrers(src, root, dst, options)
@@ -269,7 +281,7 @@ def _rehearse(
     """Look at the destination without changing it, not even making it."""
     plan = transfer.plan(src, root)
     try:
-        with stores.reading(ref, places.access(options)) as dst:
+        with places.reading(ref, options) as dst:
             here = pool.run([_asking(dst, leaf) for leaf in plan.leaves], places.jobs(options))
     except NotFoundError:
         here = [False] * len(plan.leaves)

@@ -33,7 +33,7 @@ def tag(reference: str, *names: str, **options: Unpack[Connection]) -> Tagged:
     Raises:
         ConflictError: a tag, read back, stands for something else.
     """
-    ref = stores.locate(reference)
+    ref = places.locate(reference, options)
     if not names:
         raise InputError("name at least one tag")
     for name in names:
@@ -50,7 +50,7 @@ def tags(repository: str, **options: Unpack[Connection]) -> tuple[str, ...]:
     Raises:
         NotFoundError: there is no such repository.
     """
-    ref = stores.locate(repository)
+    ref = places.locate(repository, options)
     if ref.tag or ref.digest:
         raise InputError(f"{repository} names one artifact; tags are listed for {ref.place}")
     if ref.kind is Kind.LOCAL:
@@ -58,7 +58,7 @@ def tags(repository: str, **options: Unpack[Connection]) -> tuple[str, ...]:
         if not found:
             raise NotFoundError(f"no {ref} in the local store")
         return tuple(sorted(found))
-    with stores.reading(ref, places.access(options)) as store:
+    with places.reading(ref, options) as store:
         lister = capability(store, TagLister)
         if lister is None:
             raise UnsupportedError(f"{ref.place} can't list tags")
@@ -114,7 +114,7 @@ def rm(reference: str, **options: Unpack[Connection]) -> Removed:
         NotFoundError: there is no such tag or digest.
         UnsupportedError: the registry can't do that.
     """
-    ref = stores.locate(reference)
+    ref = places.locate(reference, options)
     if ref.tag is None and ref.digest is None:
         raise InputError(
             f"{reference} names neither a tag nor a digest", hint=f"for a tag: {reference}:TAG"

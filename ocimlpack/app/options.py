@@ -11,7 +11,29 @@ from ocimlpack.progress import Reporter
 StrPath = str | os.PathLike[str]
 
 
-class Connection(TypedDict, total=False):
+class Oracle(TypedDict, total=False):
+    """Who one is at Oracle Cloud. It concerns Oracle's registry and services alone.
+
+    Attributes:
+        auth: `auto`, `api_key`, `security_token`, `instance_principal`, `resource_principal`,
+            `oke_workload_identity` or `token_exchange`; default is $OCI_CLI_AUTH, the configuration
+            file's, or what there is.
+        profile: a profile of `~/.oci/config`; default is $OCI_CLI_PROFILE.
+        region: a region's key or identifier; default is the profile's.
+        compartment: the OCID of the compartment in which a repository is made before the first push
+            to it; default is $OCIMLPACK_COMPARTMENT or the configuration file's. Without any,
+            the registry makes it in the root compartment, or refuses.
+        immutable: make it so that its tags can't be moved.
+    """
+
+    auth: str | None
+    profile: str | None
+    region: str | None
+    compartment: str | None
+    immutable: bool
+
+
+class Connection(Oracle, total=False):
     """How the other side is reached, and how much is done at a time.
 
     Attributes:

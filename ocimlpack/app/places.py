@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
-from ocimlpack.app.options import Connection, StrPath
+from ocimlpack.app.options import Connection, Oracle, StrPath
 from ocimlpack.errors import ConflictError, InputError, NotFoundError, UnavailableError
 from ocimlpack.progress import Reporter, Warned, ignore
 from ocimlpack.spec.descriptor import Descriptor
@@ -18,6 +19,9 @@ from ocimlpack.stores import open as stores
 from ocimlpack.stores.base import ReadableStore, Store, TagLister, capability
 from ocimlpack.stores.layout_reader import LayoutReader
 from ocimlpack.stores.settings import Mirror
+
+if TYPE_CHECKING:
+    from ocimlpack.stores.tokens import RequestSigner
 
 DEFAULT_JOBS = 4
 
@@ -37,7 +41,29 @@ def access(options: Connection) -> stores.Access:
         ca_file=os.fspath(ca_file) if ca_file else None,
         mirrors=tuple(Mirror.parse(url) for url in options.get("mirrors", ())),
         report=options.get("report", ignore),
+        signer=partial(_signer_for, options=options),
+        signs_first=bool(options.get("profile")) or options.get("auth") not in (None, "auto"),
     )
+
+
+def _signer_for(host: str, options: Oracle) -> RequestSigner | None:
+    from ocimlpack.app import oracle
+
+    return oracle.signer_for(host, options)
+
+
+def locate(text: str, options: Oracle) -> Reference:
+    """Take a location apart; one in OCIR becomes one of a registry, which may take a request.
+
+    Raises:
+        NotAllowedError: there is no identity to look the namespace up with.
+    """
+    ref = stores.locate(text)
+    if ref.kind is not Kind.OCIR:
+        return ref
+    from ocimlpack.app import oracle
+
+    return oracle.located(ref, options)
 
 
 def jobs(options: Connection) -> int:
@@ -52,10 +78,10 @@ def jobs(options: Connection) -> int:
     return count
 
 
-def source(given: StrPath) -> Reference:
+def source(given: StrPath, options: Oracle) -> Reference:
     """Where something comes from: a path object is always a folder, text is a location."""
     if isinstance(given, str):
-        return stores.locate(given)
+        return locate(given, options)
     return Reference(Kind.FOLDER, "", os.fspath(given))
 
 
@@ -99,7 +125,7 @@ def found(
             hint=f"pack it first: ocimlpack pack {ref.repository} -t NAME",
         )
     opened = stores.reading(ref, access(options), mirrored=mirrored)
-    with _located(opened, ref, options) as located:
+    with _hinted(ref), _located(opened, ref, options) as located:
         yield located
 
 
@@ -111,8 +137,58 @@ def changing(ref: Reference, options: Connection) -> Iterator[tuple[Store, Descr
         NotFoundError: the place, the tag or the digest is not there.
     """
     opened = stores.writing(ref, access(options), create=False)
-    with _located(opened, ref, options) as located:
+    with _hinted(ref), _located(opened, ref, options) as located:
         yield located
+
+
+@contextmanager
+def reading(ref: Reference, options: Connection) -> Iterator[ReadableStore]:
+    """The store of a place to read from, nothing resolved there."""
+    with _hinted(ref), stores.reading(ref, access(options)) as store:
+        yield store
+
+
+@contextmanager
+def writing(
+    ref: Reference, options: Connection, readme: Callable[[], str | None] = lambda: None
+) -> Iterator[Store]:
+    """The store of a destination, made where it is absent.
+
+    Args:
+        ref: the destination.
+        options: how registries are reached.
+        readme: reads what is shown with a repository that has to be made.
+
+    Raises:
+        OcimlpackError: as `stores.open.writing` says.
+    """
+    with _hinted(ref):
+        if _is_ocir(ref):
+            from ocimlpack.app import oracle
+
+            oracle.provide(ref, options, readme, options.get("report", ignore))
+        with stores.writing(ref, access(options)) as store:
+            yield store
+
+
+def _is_ocir(ref: Reference) -> bool:
+    if ref.kind is not Kind.REGISTRY:
+        return False
+    from ocimlpack.cloud import hosts
+
+    return hosts.is_ocir(ref.host)
+
+
+@contextmanager
+def _hinted(ref: Reference) -> Iterator[None]:
+    """Say what helps, where Oracle Cloud's registry refuses something."""
+    if not _is_ocir(ref):
+        yield
+        return
+    from ocimlpack.app import oracle
+
+    with oracle.hinted(ref):
+        yield
 
 
 @contextmanager

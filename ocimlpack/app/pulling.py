@@ -54,7 +54,7 @@ def pull(
         ConflictError: the folder holds something that is not from a pull.
         InvalidContentError: the artifact names files in a way that is not safe.
     """
-    ref = stores.locate(reference)
+    ref = places.locate(reference, options)
     report = options.get("report", ignore)
     with places.found(ref, options) as (store, root):
         manifest = _artifact(store, root)
@@ -116,7 +116,7 @@ def read_file(
     Raises:
         InputError: several files, or none, are selected.
     """
-    ref = stores.locate(reference)
+    ref = places.locate(reference, options)
     report = options.get("report", ignore)
     with places.found(ref, options) as (store, root):
         member = _only(members(_artifact(store, root)), include, exclude)
@@ -159,6 +159,7 @@ def resolve(reference: str, *, cache: StrPath | None = None, **options: Unpack[C
     root = Path(cache) if cache is not None else home.models()
     digest = ref.digest
     if digest is None:
+        ref = places.locate(reference, options)
         with places.found(ref, options) as (_, desc):
             digest = desc.digest
     path = root / digest.algorithm / digest.hex

@@ -77,6 +77,9 @@ COMMANDS: Final[dict[str, dict[str, Entry]]] = {
         "repos": Entry("naming", "repos", "List the repositories of a registry."),
         "copy": Entry("moving", "copy", "Copy from any location to any other."),
     },
+    "Oracle Cloud": {
+        "ocir": Entry("ocir", "ocir", "Make and list repositories of Oracle's registry."),
+    },
     "Housekeeping": {
         "doctor": Entry("doctor", "doctor", "Say how transfers go from here, and what is wrong."),
         "verify": Entry("looking", "verify", "Check files or content against their digests."),

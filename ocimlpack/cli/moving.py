@@ -10,6 +10,7 @@ from ocimlpack.cli import render
 from ocimlpack.cli.options import (
     PATH,
     command,
+    compartment_options,
     filter_options,
     given,
     jobs_option,
@@ -93,6 +94,7 @@ def pack(
 @_dry_run
 @packing_options
 @registry_options
+@compartment_options
 @mirror_option
 @pass_output
 def push(
@@ -200,6 +202,7 @@ def pull(
 @option("--referrers", is_flag=True, help="Copy signatures and all else that refers to it, too.")
 @_dry_run
 @registry_options
+@compartment_options
 @mirror_option
 @pass_output
 def copy(

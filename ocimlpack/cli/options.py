@@ -135,6 +135,55 @@ def registry_options(function: F) -> F:
             help="PEM file of the certificate authorities to trust.",
         ),
         jobs_option,
+        oracle_options,
+    ]
+    for decorator in reversed(decorators):
+        function = decorator(function)
+    return function
+
+
+def oracle_options(function: F) -> F:
+    """Add who one is at Oracle Cloud."""
+    section = "Oracle Cloud"
+    decorators = [
+        option(
+            "--auth",
+            metavar="KIND",
+            section=section,
+            help="auto, api_key, security_token, instance_principal, resource_principal, "
+            "oke_workload_identity or token_exchange.  [default: $OCI_CLI_AUTH, else auto]",
+        ),
+        option(
+            "--profile",
+            metavar="NAME",
+            section=section,
+            help="A profile of ~/.oci/config.  [default: $OCI_CLI_PROFILE, else DEFAULT]",
+        ),
+        option("--region", metavar="REGION", section=section, help="A region: us-ashburn-1, fra."),
+    ]
+    for decorator in reversed(decorators):
+        function = decorator(function)
+    return function
+
+
+def compartment_options(function: F) -> F:
+    """Add where a repository of Oracle's registry is made, and how."""
+    section = "Oracle Cloud"
+    decorators = [
+        option(
+            "--compartment",
+            metavar="OCID",
+            section=section,
+            help="Where the repository is made if it isn't there.  "
+            "[default: $OCIMLPACK_COMPARTMENT]",
+        ),
+        option(
+            "--immutable",
+            is_flag=True,
+            default=None,
+            section=section,
+            help="Make it so that its tags can't be moved.",
+        ),
     ]
     for decorator in reversed(decorators):
         function = decorator(function)

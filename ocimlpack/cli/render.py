@@ -133,6 +133,13 @@ def document(value: Any) -> str:
     return json.dumps(plain(value), indent=2) + "\n"
 
 
+def facts(pairs: Iterable[tuple[str, str]]) -> list[str]:
+    """Lines of what is known of one thing, the values under one another."""
+    every = list(pairs)
+    room = max(len(label) for label, _ in every) + 2
+    return [f"{label + ':':<{room}}{escape(value)}" for label, value in every]
+
+
 def dry_run(moved: Transferred) -> list[str]:
     """What a dry run found out, a line for each piece of content."""
     rows = [(item.fate, size(item.size), short(item.digest), item.path) for item in moved.plan]
@@ -147,9 +154,7 @@ def files(listed: Sequence[InspectedFile]) -> list[str]:
 
 def inspected(found: Inspected) -> list[str]:
     """What an artifact is: its facts, a line for each, then its files."""
-    facts = list(_facts(found))
-    room = max(len(label) for label, _ in facts) + 2
-    lines = [f"{label + ':':<{room}}{escape(value)}" for label, value in facts]
+    lines = facts(_facts(found))
     if found.files:
         rows = [(item.kind, size(item.size), item.path) for item in found.files]
         lines += ["", *table(("KIND", "SIZE", "PATH"), rows)]

@@ -38,7 +38,7 @@ from ocimlpack.stores.challenge import is_loopback
 from ocimlpack.stores.credentials import Credential
 from ocimlpack.stores.deferred import deferred
 from ocimlpack.stores.responses import Refusal
-from ocimlpack.stores.tokens import Authenticator
+from ocimlpack.stores.tokens import Authenticator, RequestSigner
 
 # oras checks manifests by their schemas, which nothing here lets it do; and the library for that
 # takes longer to import than a small model to pull.
@@ -70,6 +70,7 @@ class Session(Registry):  # type: ignore[misc]  # oras has no types
         patience: float = math.inf,
         report: Reporter = ignore,
         credential: Callable[[str], Credential | None] = credentials.find,
+        signer: Callable[[str], RequestSigner | None] = lambda _: None,
     ) -> None:
         """Prepare; nothing is sent.
 
@@ -82,6 +83,7 @@ class Session(Registry):  # type: ignore[misc]  # oras has no types
             patience: the most seconds that any request waits for an answer to begin.
             report: gets an event for each retry.
             credential: looks credentials up for a host.
+            signer: looks for what signs requests for tokens, where no credentials are found.
 
         Raises:
             InputError: the CA file can't be used.
@@ -102,7 +104,7 @@ class Session(Registry):  # type: ignore[misc]  # oras has no types
         self.session.trust_env = False  # else a ~/.netrc entry would replace our Authorization
         self._credential = credential
         self._auth = Authenticator(
-            host, self.origin, self._find, self._fetch_token, threading.Lock()
+            host, self.origin, self._find, self._fetch_token, threading.Lock(), signer
         )
 
     def request(
@@ -333,7 +335,7 @@ class Session(Registry):  # type: ignore[misc]  # oras has no types
 
     def _fetch_token(
         self, method: str, url: str, headers: Mapping[str, str], body: bytes | None
-    ) -> tuple[int, bytes]:
+    ) -> tuple[int, Mapping[str, str], bytes]:
         """One request to a token service, which is not this registry: no redirects, no loop."""
         what = f"a token of {urllib.parse.urlsplit(url).netloc}"
         attempt = self._attempt(method, url, headers, body, "", _READ_SECONDS)
@@ -343,7 +345,7 @@ class Session(Registry):  # type: ignore[misc]  # oras has no types
                 response = self._adapter.exchange(attempt, url, attempt.all_headers(None))
                 answer = response.read_all(_MAX_TOKEN_BODY)
                 if response.status not in retry.RETRYABLE_STATUSES:
-                    return response.status, answer
+                    return response.status, response.headers, answer
                 raise UnavailableError(
                     f"{self.host} can't give {what}: status {response.status}",
                     hint="try again later",

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from ocimlpack.stores._oras import Session
     from ocimlpack.stores.credentials import Credential
     from ocimlpack.stores.registry import RegistryStore
+    from ocimlpack.stores.tokens import RequestSigner
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +36,8 @@ class Access:
         ca_file: a PEM file of authorities to trust instead of the system's.
         mirrors: where content is asked for first, before the mirrors of the configuration file.
         report: gets an event for each retry.
+        signer: looks for what signs requests for a registry's tokens, by its host.
+        signs_first: the signer was asked for by name: stored credentials are not looked for.
     """
 
     plain_http: bool | None = None
@@ -42,6 +45,16 @@ class Access:
     ca_file: str | None = None
     mirrors: tuple[Mirror, ...] = ()
     report: Reporter = ignore
+    signer: Callable[[str], RequestSigner | None] = lambda _: None
+    signs_first: bool = False
+
+    def credential(self, host: str) -> Credential | None:
+        """The stored credentials for a registry, where they are not to be passed over."""
+        from ocimlpack.stores.credentials import find
+
+        if self.signs_first and self.signer(host) is not None:
+            return None
+        return find(host)
 
 
 def locate(text: str) -> Reference:
@@ -114,7 +127,6 @@ def session(
         patience: the most seconds that any request waits for an answer to begin.
     """
     from ocimlpack.stores._oras import Session
-    from ocimlpack.stores.credentials import find
 
     return Session(
         host,
@@ -124,7 +136,8 @@ def session(
         policy=policy,
         patience=patience,
         report=access.report,
-        credential=credential or find,
+        credential=credential or access.credential,
+        signer=access.signer,
     )
 
 

@@ -19,6 +19,7 @@ ANY_HOST: Final = "*"
 """Stands for every registry that is not named itself."""
 
 _MIRROR_KEYS: Final = ("url", "ca-file")
+_OCI_KEYS: Final = ("auth", "profile", "region", "compartment")
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,9 +83,11 @@ class Settings:
 
     Attributes:
         mirrors: registry → its mirrors, in the order in which they are asked.
+        oci: what is settled for Oracle Cloud: `auth`, `profile`, `region`, `compartment`.
     """
 
     mirrors: Mapping[str, tuple[Mirror, ...]] = field(default_factory=lambda: MappingProxyType({}))
+    oci: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
 
     def mirrors_of(self, host: str) -> tuple[Mirror, ...]:
         """The mirrors of a registry: those under its name, else those of every registry."""
@@ -176,6 +179,16 @@ def _read_mirror(entry: object, place: str, folder: Path) -> Mirror:
         raise InputError(f"{place}: {error.message}", hint=error.hint) from error
 
 
+def _read_oci(table: object, _: Path) -> Mapping[str, str]:
+    if not isinstance(table, dict):
+        raise InputError("oci is not a table", hint='write [oci], then compartment = "OCID"')
+    _check_keys(table, "oci", _OCI_KEYS)
+    for key, value in table.items():
+        if not isinstance(value, str):
+            raise InputError(f"oci: {key} is not text")
+    return MappingProxyType(table)
+
+
 def _check_keys(table: Mapping[str, Any], place: str, known: tuple[str, ...]) -> None:
     unknown = sorted(table.keys() - set(known))
     if unknown:
@@ -187,6 +200,7 @@ def _check_keys(table: Mapping[str, Any], place: str, known: tuple[str, ...]) ->
 _TABLES: Final[Mapping[str, Callable[[object, Path], Any]]] = MappingProxyType(
     {
         "mirrors": _read_mirrors,
+        "oci": _read_oci,
     }
 )
 """The file's tables: each is a field of `Settings`, and what reads it."""

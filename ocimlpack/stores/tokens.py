@@ -13,7 +13,7 @@ import urllib.parse
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from ocimlpack.errors import NotAllowedError, UnavailableError
 from ocimlpack.stores import challenge as challenges
@@ -27,8 +27,30 @@ _DEFAULT_SECONDS: Final = 60
 
 _MARGIN_SECONDS: Final = 10
 
-Fetch = Callable[[str, str, Mapping[str, str], bytes | None], tuple[int, bytes]]
-"""One request to a token endpoint: method, URL, headers, body → status and body."""
+Fetch = Callable[[str, str, Mapping[str, str], bytes | None], tuple[int, Mapping[str, str], bytes]]
+"""One request to a token endpoint: method, URL, headers, body → status, headers and body."""
+
+
+class RequestSigner(Protocol):
+    """Proves who one is by a signature of the request for a token; nothing is stored for it.
+
+    Attributes:
+        kind: what sort of identity, in one word.
+    """
+
+    kind: str
+
+    def sign(self, method: str, url: str) -> Mapping[str, str]:
+        """The headers that sign a request."""
+        ...
+
+    def check(self, token: str, headers: Mapping[str, str]) -> None:
+        """Look at a token that such a request has brought, with the headers that it came with.
+
+        Raises:
+            NotAllowedError: it is no good.
+        """
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +69,7 @@ class Authenticator:
         find: Callable[[str], Credential | None],
         fetch: Fetch,
         lock: AbstractContextManager[Any],
+        find_signer: Callable[[str], RequestSigner | None] = lambda _: None,
     ) -> None:
         """Prepare; nothing is looked up before the registry asks.
 
@@ -56,12 +79,15 @@ class Authenticator:
             find: looks credentials up.
             fetch: makes one request to a token endpoint.
             lock: held while a token is fetched, so that many threads fetch one.
+            find_signer: looks for what signs requests for tokens, where no credentials are found.
         """
         self._host = host
         self._origin = origin
         self._find = find
         self._fetch = fetch
         self._lock = lock
+        self._find_signer = find_signer
+        self._signer: RequestSigner | None = None
         self._looked = False
         self._credential: Credential | None = None
         self._bearer: Challenge | None = None
@@ -118,6 +144,8 @@ class Authenticator:
     def _look(self) -> Credential | None:
         if not self._looked:
             self._credential = self._find(self._host)
+            if self._credential is None:
+                self._signer = self._find_signer(self._host)
             self._looked = True
         return self._credential
 
@@ -140,21 +168,25 @@ class Authenticator:
         realm = bearer.params.get("realm", "")
         challenges.check_realm(realm, self._origin, challenges.allowed_realms())
         wanted = challenges.merge_scopes(scope, bearer.params.get("scope", ""))
-        status, body = self._ask(realm, bearer, wanted, credential)
+        status, headers, body = self._ask(realm, bearer, wanted, credential)
         if status == 400 and ":delete," in wanted:
             # Some token services know no such action and let whoever may push delete as well.
-            status, body = self._ask(realm, bearer, wanted.replace(":delete,", ":"), credential)
+            wanted = wanted.replace(":delete,", ":")
+            status, headers, body = self._ask(realm, bearer, wanted, credential)
         if status in {401, 403}:
             raise self._refused(credential) if credential else self._none_found()
         if status != 200:
             raise UnavailableError(
                 f"the token service of {self._host} answered {status}", status=status, final=True
             )
-        return self._read(body)
+        token = self._read(body)
+        if credential is None and self._signer is not None:
+            self._signer.check(token.header.removeprefix("Bearer "), headers)
+        return token
 
     def _ask(
         self, realm: str, bearer: Challenge, scope: str, credential: Credential | None
-    ) -> tuple[int, bytes]:
+    ) -> tuple[int, Mapping[str, str], bytes]:
         fields = [("service", bearer.params["service"])] if bearer.params.get("service") else []
         if credential and credential.identity_token:
             form = [*fields, ("scope", scope), ("client_id", CLIENT_ID)]
@@ -167,7 +199,10 @@ class Authenticator:
         if credential:
             fields.append(("account", credential.username))
             headers["Authorization"] = _basic(credential)
-        return self._fetch("GET", _with_query(realm, fields), headers, None)
+        url = _with_query(realm, fields)
+        if credential is None and self._signer is not None:
+            headers.update(self._signer.sign("GET", url))
+        return self._fetch("GET", url, headers, None)
 
     def _read(self, body: bytes) -> _Token:
         try:
@@ -192,6 +227,10 @@ class Authenticator:
         )
 
     def _none_found(self) -> NotAllowedError:
+        if self._signer is not None:
+            return NotAllowedError(
+                f"{self._host} refuses the {self._signer.kind} identity", status=401
+            )
         return NotAllowedError(
             f"{self._host} wants credentials, and none are stored for it",
             hint=f"ocimlpack login {self._host}",

@@ -8,7 +8,10 @@ from urllib.parse import parse_qsl
 
 @dataclass
 class Request:
-    """One request as it arrived; `status` is what it was answered with, 0 if with nothing."""
+    """One request as it arrived; `status` is what it was answered with, 0 if with nothing.
+
+    `path` is decoded; `raw` is path and query as they were sent, which signatures are over.
+    """
 
     method: str
     path: str
@@ -16,6 +19,7 @@ class Request:
     headers: Mapping[str, str]
     length: int = 0
     status: int = 0
+    raw: str = ""
 
     @property
     def target(self) -> str:

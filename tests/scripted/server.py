@@ -30,7 +30,11 @@ class Server:
     """
 
     def __init__(
-        self, handle: Handle, address: str = "127.0.0.1", tls: ssl.SSLContext | None = None
+        self,
+        handle: Handle,
+        address: str = "127.0.0.1",
+        tls: ssl.SSLContext | None = None,
+        port: int = 0,
     ) -> None:
         self.handle = handle
         self.requests: list[Request] = []
@@ -40,7 +44,7 @@ class Server:
         self.crashes: list[BaseException] = []
         self.closing = threading.Event()
         self._lock = threading.Lock()
-        self._http = _Http((address, 0), self)
+        self._http = _Http((address, port), self)
         if tls is not None:
             self._http.socket = tls.wrap_socket(
                 self._http.socket, server_side=True, do_handshake_on_connect=False
@@ -153,7 +157,7 @@ class _Handler(BaseHTTPRequestHandler):
         script = self.server.scripted
         parts = urlsplit(self.path)
         headers = {name.lower(): value for name, value in self.headers.items()}
-        request = Request(self.command, unquote(parts.path), parts.query, headers)
+        request = Request(self.command, unquote(parts.path), parts.query, headers, raw=self.path)
         script.record(request)
         fault = script.faults.striking(request)
         while fault.hold and not fault.hold.wait(0.02) and not script.closing.is_set():

@@ -1,0 +1,153 @@
+"""What Oracle Cloud adds to the other functions: its locations, its repositories, its hints.
+
+Nothing of it is imported for other registries, and the SDK only where a request has to be signed.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Final
+
+from ocimlpack.app.options import Oracle
+from ocimlpack.cloud import hosts
+from ocimlpack.cloud.identity import Wish, decide
+from ocimlpack.errors import (
+    ConflictError,
+    NotAllowedError,
+    NotFoundError,
+    OcimlpackError,
+)
+from ocimlpack.progress import Reporter, Warned, ignore
+from ocimlpack.spec.reference import Kind, Reference
+from ocimlpack.stores import settings
+
+if TYPE_CHECKING:
+    from ocimlpack.cloud.ocir import Registry, Repository
+    from ocimlpack.stores.tokens import RequestSigner
+
+COMPARTMENT_VARIABLE: Final = "OCIMLPACK_COMPARTMENT"
+
+
+def wish(options: Oracle) -> Wish:
+    """Which identity the options ask for, and where they don't, the configuration file."""
+    configured = settings.load().oci
+    return Wish(
+        auth=options.get("auth") or configured.get("auth"),
+        profile=options.get("profile") or configured.get("profile"),
+        region=options.get("region") or configured.get("region"),
+    )
+
+
+def compartment(options: Oracle) -> str | None:
+    """The compartment that repositories are made in, if one is settled."""
+    return (
+        options.get("compartment")
+        or os.environ.get(COMPARTMENT_VARIABLE)
+        or settings.load().oci.get("compartment")
+    )
+
+
+def signer_for(host: str, options: Oracle) -> RequestSigner | None:
+    """What signs requests for tokens of a registry; None if it is not Oracle Cloud's."""
+    if not hosts.is_ocir(host):
+        return None
+    from ocimlpack.cloud.tokens import signer_for
+
+    return signer_for(host, wish(options))
+
+
+def located(ref: Reference, options: Oracle) -> Reference:
+    """A location in OCIR as one of a registry: the host of its region, the namespace looked up.
+
+    Raises:
+        NotAllowedError: there is no identity to look it up with, or it may not.
+    """
+    if ref.kind is not Kind.OCIR:
+        return ref
+    registry = open_registry(options, ref.host)
+    repository = f"{registry.namespace()}/{ref.repository}"
+    return Reference(Kind.REGISTRY, registry.host, repository, ref.tag, ref.digest)
+
+
+def open_registry(options: Oracle, region: str | None = None) -> Registry:
+    """The container registry's own API in a region.
+
+    Raises:
+        NotAllowedError: there is no identity.
+        UnsupportedError: the SDK is not installed.
+    """
+    from ocimlpack.cloud.ocir import Registry
+    from ocimlpack.cloud.signers import load
+
+    wanted = wish(options)
+    return Registry(load(decide(wanted)), region or wanted.region)
+
+
+def provide(
+    ref: Reference,
+    options: Oracle,
+    readme: Callable[[], str | None] = lambda: None,
+    report: Reporter = ignore,
+) -> Repository | None:
+    """Make the repository of a first push in its compartment, where one is settled.
+
+    The registry would make it as well, but in the tenancy's root compartment.
+
+    Returns:
+        The repository if it had to be made.
+
+    Raises:
+        ConflictError: there is one of that name in another compartment.
+        NotAllowedError: there is no such compartment, or no permission there.
+    """
+    where = compartment(options)
+    if where is None:
+        return None
+    namespace, _, name = ref.repository.partition("/")
+    registry = open_registry(options, hosts.region_of(ref.host))
+    if registry.find(name, where) is not None:
+        return None
+    try:
+        made = registry.create(
+            name, where, immutable=options.get("immutable", False), readme=readme()
+        )
+    except ConflictError as error:
+        if registry.find(name, where) is not None:
+            return None  # somebody else made it meanwhile
+        raise ConflictError(
+            f"{error.message}; it was not pushed to",
+            hint="name that compartment with --compartment, or another repository",
+            status=error.status,
+        ) from error
+    report(Warned(f"made the private repository {namespace}/{name} in its compartment"))
+    return made
+
+
+@contextmanager
+def hinted(ref: Reference) -> Iterator[None]:
+    """Add to a refusal of OCIR what helps."""
+    try:
+        yield
+    except OcimlpackError as error:
+        error.hint = _hint(error, ref) or error.hint
+        raise
+
+
+def _hint(error: OcimlpackError, ref: Reference) -> str | None:
+    name = ref.repository.partition("/")[2]
+    if "immutable" in error.message.lower():
+        return "tags can't be moved in that repository: choose a new one"
+    if isinstance(error, NotFoundError) and "NAME_UNKNOWN" in error.message:
+        return f"ocimlpack ocir create {name} --compartment OCID; ocimlpack ocir list shows others"
+    if not isinstance(error, NotAllowedError):
+        return None
+    if "Anonymous users" in error.message:
+        return f"ocimlpack login {ref.host}, or sign with an identity: --auth api_key"
+    if error.status == 403:
+        return (
+            "a policy has to allow it: Allow group NAME to manage repos in compartment NAME "
+            f"where target.repo.name = '{name}'"
+        )
+    return None
