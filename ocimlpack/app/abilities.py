@@ -31,13 +31,15 @@ def section(case: Case) -> Section | None:
     """Try what the registry can do, and remember it for transfers."""
     if case.session is None:
         return None
-    found: list[Ability] = []
+    facts: list[Fact] = []
     if case.repository:
         probed = probe.probe(case.session, case.repository, case.name, write=case.write)
         _judge(case, probed)
-        found += probed.abilities
-    found.append(probe.probe_host(case.session))
-    return Section("abilities", tuple(map(_fact, found)), case.place)
+        facts += map(_fact, probed.abilities)
+        largest = f"{probed.largest:,} bytes, as an upload has shown" if probed.largest else ""
+        facts.append(Fact("largest request", largest or "no limit has shown"))
+    facts.append(_fact(probe.probe_host(case.session)))
+    return Section("abilities", tuple(facts), case.place)
 
 
 def _fact(ability: Ability) -> Fact:

@@ -12,7 +12,7 @@ from ocimlpack.app import machine
 from ocimlpack.app.diagnosis import Case, Fact, Section, State
 from ocimlpack.errors import NotAllowedError, OcimlpackError, UnavailableError
 from ocimlpack.retry import Policy
-from ocimlpack.stores import challenge, credentials
+from ocimlpack.stores import challenge
 from ocimlpack.stores import open as stores
 
 if TYPE_CHECKING:
@@ -71,10 +71,13 @@ def _section(case: Case, *facts: Fact) -> Section:
 def _account(case: Case) -> tuple[Credential | None, Fact]:
     """The credentials that are stored, and what can be said of them."""
     try:
-        found = credentials.find(case.host)
+        found = case.access.credential(case.host)
+        signer = case.access.signer(case.host) if found is None else None
     except OcimlpackError as error:
         case.fail(error)
         return None, Fact("credentials", error.message, "no")
+    if signer is not None:
+        return None, Fact("credentials", f"requests are signed, by the identity {signer.kind}")
     if found is None:
         return None, Fact("credentials", "none are stored")
     if found.warning:

@@ -6,6 +6,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
+from ocimlpack.app.options import Connection
 from ocimlpack.errors import OcimlpackError
 from ocimlpack.stores.open import Access
 
@@ -88,6 +89,7 @@ class Case:
         host: the registry; empty where none is meant.
         repository: a repository there; may be empty.
         name: a tag or digest there, or None.
+        options: what the caller has asked for.
         access: how registries are reached.
         write: whether what writes is tried; None for: if the repository is there.
         opened: what is to be closed in the end.
@@ -99,6 +101,7 @@ class Case:
     host: str
     repository: str
     name: str | None
+    options: Connection
     access: Access
     write: bool | None
     opened: ExitStack

@@ -10,9 +10,8 @@ from typing import Final, Unpack
 from ocimlpack.app import abilities, connection, machine, places
 from ocimlpack.app.diagnosis import Case, Diagnosis, Section
 from ocimlpack.app.options import Connection
-from ocimlpack.errors import InputError
+from ocimlpack.errors import InputError, OcimlpackError
 from ocimlpack.spec.reference import Kind, check_host
-from ocimlpack.stores import open as stores
 
 
 def doctor(
@@ -37,7 +36,13 @@ def doctor(
         InputError: the reference is none to a registry.
     """
     with ExitStack() as opened:
-        case = Case(*_split(reference), places.access(options), write, opened)
+        case = Case("", "", None, options, places.access(options), write, opened)
+        try:
+            case.host, case.repository, case.name = _split(reference, options)
+        except InputError:
+            raise
+        except OcimlpackError as error:
+            case.fail(error)  # the namespace could not be looked up: the page says more
         found = [look(case) for look in _SECTIONS]
     return Diagnosis(
         reference=reference or "",
@@ -48,14 +53,14 @@ def doctor(
     )
 
 
-def _split(reference: str | None) -> tuple[str, str, str | None]:
+def _split(reference: str | None, options: Connection) -> tuple[str, str, str | None]:
     """Host, repository, and tag or digest, as far as they are given."""
     if reference is None:
         return "", "", None
     text = reference.removeprefix("oci://").removesuffix("/")
     if "/" not in text and not text.startswith(("oci:", "oci-archive:", ".")):
         return check_host(text, reference), "", None
-    ref = stores.locate(reference)
+    ref = places.locate(reference, options)
     if ref.kind is not Kind.REGISTRY:
         raise InputError(
             f"doctor looks at registries, and {reference} is no place in one",
@@ -78,8 +83,12 @@ def _look_at_folders(case: Case) -> Section:
     return section
 
 
+def _look_at_versions(_: Case) -> Section:
+    return machine.versions()
+
+
 _SECTIONS: Final[tuple[Callable[[Case], Section | None], ...]] = (
-    lambda _: machine.versions(),
+    _look_at_versions,
     _look_at_configuration,
     _look_at_folders,
     connection.section,

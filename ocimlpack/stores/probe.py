@@ -53,6 +53,8 @@ class Probed:
         abilities: each thing that was tried, in order.
         exists: whether the repository is there; None where that can't be told.
         absent: the tag or digest that was asked for and is not there; empty if none is missing.
+        largest: the most bytes that a request may have, as uploads have shown; 0 if that is not
+            known.
         left: what could not be cleaned up again, in words.
         errors: of who may not do something, and of answers that did not come, in order.
     """
@@ -60,6 +62,7 @@ class Probed:
     abilities: tuple[Ability, ...]
     exists: bool | None
     absent: str
+    largest: int
     left: tuple[str, ...]
     errors: tuple[OcimlpackError, ...]
 
@@ -89,6 +92,7 @@ def probe(
         tuple(inquiry.abilities),
         inquiry.exists,
         absent,
+        store.host.limits.largest,
         tuple(inquiry.left),
         tuple(inquiry.errors),
     )

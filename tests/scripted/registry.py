@@ -9,7 +9,7 @@ import json
 import re
 import ssl
 from collections.abc import Callable
-from typing import Final
+from typing import Any, Final
 
 from ocimlpack.spec.mediatypes import OCI_INDEX
 from tests.scripted import uploads
@@ -110,6 +110,8 @@ def _put_manifest(
         return refusal(413, "SIZE_INVALID")
     if ":" in name and not matches(body, name):
         return refusal(400, "DIGEST_INVALID")
+    if not _takes(registry.quirks, json.loads(body)):
+        return refusal(400, "MANIFEST_INVALID", "not an image")
     missing = place.missing(body)
     if missing and registry.quirks.checks_children:
         return refusal(400, "MANIFEST_BLOB_UNKNOWN", f"unknown blob {missing}")
@@ -122,6 +124,13 @@ def _put_manifest(
     if subject and registry.quirks.referrers:
         reply.headers["OCI-Subject"] = subject["digest"]
     return reply
+
+
+def _takes(quirks: Quirks, manifest: dict[str, Any]) -> bool:
+    parts = [manifest.get("config", {}), *manifest.get("layers", [])]
+    types = (part.get("mediaType", "") for part in parts)
+    fits = all(re.match(quirks.types, each) for each in types)
+    return fits and (quirks.artifact_type or "artifactType" not in manifest)
 
 
 def _delete_manifest(registry: ScriptedRegistry, repository: str, name: str) -> Reply:
