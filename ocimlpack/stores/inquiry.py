@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 Answer = Literal["yes", "no", "unknown"]
 
-_SECONDS: Final = 30.0
+SECONDS: Final = 30.0
 """After so many, nothing further is tried: somebody waits for the page."""
 _FAILURES: Final = 2
 """Answers in a row that did not come, after which none is waited for any more."""
@@ -110,7 +110,7 @@ class Inquiry:
         errors: of who may not do something, and of answers that did not come, in order.
     """
 
-    def __init__(self, session: Session, repository: str, *, seconds: float = _SECONDS) -> None:
+    def __init__(self, session: Session, repository: str, *, seconds: float = SECONDS) -> None:
         """Prepare; nothing is sent.
 
         Args:

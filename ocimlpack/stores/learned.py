@@ -87,11 +87,6 @@ class Host:
             self._limits = self._kept
         return self._limits
 
-    @property
-    def since(self) -> int | None:
-        """When the oldest of what is known was learned, in Unix time; None if nothing is known."""
-        return self._since if self.limits != Limits() else None
-
     def refused(self, length: int) -> bool:
         """A request of so many bytes was too large; False if a smaller one is no use either."""
         floor = max(FLOOR, self.limits.smallest)

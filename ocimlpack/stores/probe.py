@@ -20,7 +20,16 @@ from ocimlpack.spec.manifest import MAX_SIZE, Index
 from ocimlpack.spec.reference import DEFAULT_TAG
 from ocimlpack.stores import referrers, trials
 from ocimlpack.stores.graph import read_manifest
-from ocimlpack.stores.inquiry import Ability, Answer, Inquiry, Sample, joined, nowhere, refused
+from ocimlpack.stores.inquiry import (
+    SECONDS,
+    Ability,
+    Answer,
+    Inquiry,
+    Sample,
+    joined,
+    nowhere,
+    refused,
+)
 from ocimlpack.stores.registry import RegistryStore
 from ocimlpack.stores.trials import Uploading
 from ocimlpack.stores.verify import read_all
@@ -68,7 +77,12 @@ class Probed:
 
 
 def probe(
-    session: Session, repository: str, name: str | None = None, *, write: bool | None = None
+    session: Session,
+    repository: str,
+    name: str | None = None,
+    *,
+    write: bool | None = None,
+    seconds: float = SECONDS,
 ) -> Probed:
     """Try what a registry can do, and let transfers go by it from now on.
 
@@ -78,9 +92,10 @@ def probe(
         name: the tag or digest of a model in it; None for any that there is.
         write: whether uploads, mounts, deletions and manifests are tried too; None for: if the
             repository is there. Where it is not, some registries make one of the first upload.
+        seconds: after so many, nothing further is tried.
     """
     store = RegistryStore(session, repository)
-    inquiry = Inquiry(session, repository)
+    inquiry = Inquiry(session, repository, seconds=seconds)
     absent = _Reading(inquiry, store).run(name)
     uploading = Uploading()
     if write or (write is None and inquiry.exists):

@@ -135,13 +135,12 @@ def _takes(quirks: Quirks, manifest: dict[str, Any]) -> bool:
 
 def _delete_manifest(registry: ScriptedRegistry, repository: str, name: str) -> Reply:
     place = registry.content[repository]
-    found = place.find(name)
-    if found is None:
-        return refusal(404, "MANIFEST_UNKNOWN")
     status = registry.quirks.deletion if ":" in name else registry.quirks.untag
     if status != 202:
         # distribution 2 takes the tag for a digest that is wrong.
         return refusal(status, "DIGEST_INVALID" if status == 400 else "UNSUPPORTED")
+    if place.find(name) is None:
+        return refusal(404, "MANIFEST_UNKNOWN")
     if ":" in name:
         del place.manifests[name]
         place.tags = {tag: digest for tag, digest in place.tags.items() if digest != name}
