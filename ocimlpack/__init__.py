@@ -17,12 +17,20 @@ from typing import TYPE_CHECKING, Any
 from ocimlpack._version import __version__
 
 if TYPE_CHECKING:
-    from ocimlpack.app.accounts import login, logout
+    from ocimlpack.app.accounts import login, login_oci, logout, ocir_token
     from ocimlpack.app.diagnosis import Diagnosis
     from ocimlpack.app.doctor import doctor
     from ocimlpack.app.looking import inspect, verify
     from ocimlpack.app.moving import copy, pack, push
     from ocimlpack.app.naming import ls, prune, repos, rm, tag, tags
+    from ocimlpack.app.ocir import (
+        OcirImage,
+        OcirRepository,
+        ocir_create,
+        ocir_images,
+        ocir_list,
+        ocir_show,
+    )
     from ocimlpack.app.pulling import pull, read_file, resolve
     from ocimlpack.app.results import (
         Content,
@@ -31,6 +39,7 @@ if TYPE_CHECKING:
         Listed,
         LoggedIn,
         Pulled,
+        RegistryToken,
         Removed,
         Tagged,
         Transferred,
@@ -52,12 +61,30 @@ if TYPE_CHECKING:
         UnsafeSourceError,
         UnsupportedError,
     )
-    from ocimlpack.progress import Began, Ended, Event, Moved, Planned, Reporter, Retried, Warned
+    from ocimlpack.progress import (
+        Began,
+        Ended,
+        Event,
+        Moved,
+        Noted,
+        Planned,
+        Reporter,
+        Retried,
+        Warned,
+    )
 
 _HOMES = {
-    "ocimlpack.app.accounts": ("login", "logout"),
+    "ocimlpack.app.accounts": ("login", "login_oci", "logout", "ocir_token"),
     "ocimlpack.app.diagnosis": ("Diagnosis",),
     "ocimlpack.app.doctor": ("doctor",),
+    "ocimlpack.app.ocir": (
+        "OcirImage",
+        "OcirRepository",
+        "ocir_create",
+        "ocir_images",
+        "ocir_list",
+        "ocir_show",
+    ),
     "ocimlpack.app.looking": ("inspect", "verify"),
     "ocimlpack.app.moving": ("copy", "pack", "push"),
     "ocimlpack.app.pulling": ("pull", "read_file", "resolve"),
@@ -69,6 +96,7 @@ _HOMES = {
         "Listed",
         "LoggedIn",
         "Pulled",
+        "RegistryToken",
         "Removed",
         "Tagged",
         "Transferred",
@@ -95,6 +123,7 @@ _HOMES = {
         "Ended",
         "Event",
         "Moved",
+        "Noted",
         "Planned",
         "Reporter",
         "Retried",
@@ -122,10 +151,14 @@ __all__ = [
     "Moved",
     "NotAllowedError",
     "NotFoundError",
+    "Noted",
     "OcimlpackError",
+    "OcirImage",
+    "OcirRepository",
     "Planned",
     "Pulled",
     "RefusedError",
+    "RegistryToken",
     "Removed",
     "Reporter",
     "Retried",
@@ -142,8 +175,14 @@ __all__ = [
     "doctor",
     "inspect",
     "login",
+    "login_oci",
     "logout",
     "ls",
+    "ocir_create",
+    "ocir_images",
+    "ocir_list",
+    "ocir_show",
+    "ocir_token",
     "pack",
     "prune",
     "pull",

@@ -79,7 +79,14 @@ class Warned:
     message: str
 
 
-Event = Planned | Began | Moved | Ended | Retried | Warned
+@dataclass(frozen=True, slots=True)
+class Noted:
+    """Something that was done beside what was asked for, as it had to be."""
+
+    message: str
+
+
+Event = Planned | Began | Moved | Ended | Retried | Warned | Noted
 Reporter = Callable[[Event], None]
 
 

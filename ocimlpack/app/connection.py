@@ -8,7 +8,6 @@ import urllib.parse
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
-from ocimlpack.app import machine
 from ocimlpack.app.diagnosis import Case, Fact, Section, State
 from ocimlpack.errors import NotAllowedError, OcimlpackError, UnavailableError
 from ocimlpack.retry import Policy
@@ -84,7 +83,7 @@ def _account(case: Case) -> tuple[Credential | None, Fact]:
         case.note(found.warning)
     kind = "token" if found.registry_token or found.identity_token else "password"
     who = f"{kind} of {found.username}" if found.username else f"a {kind}"
-    return found, Fact("credentials", f"{who}, from {machine.display(found.source)}")
+    return found, Fact("credentials", f"{who}, from {found.source}")
 
 
 def _route(case: Case, session: Session) -> list[Fact]:
@@ -102,7 +101,7 @@ def _route(case: Case, session: Session) -> list[Fact]:
         facts = [Fact("proxy", f"none{exempt}")]
     if session.origin.startswith("https:"):
         chosen = trusted(case.access.ca_file)
-        place = f": {machine.display(chosen.path)}" if chosen.path else ""
+        place = f": {chosen.path}" if chosen.path else ""
         insecure = "; not asked, as --insecure says" if case.access.insecure else ""
         facts.append(Fact("authorities", f"{chosen.source}{place}{insecure}"))
     return facts

@@ -93,6 +93,7 @@ class Case:
         access: how registries are reached.
         write: whether what writes is tried; None for: if the repository is there.
         opened: what is to be closed in the end.
+        oracle: whether a repository of Oracle Cloud is meant, by a location of its own kind.
         findings: what is wrong.
         failure: the error with which every transfer would end.
         session: the registry, once it has answered.
@@ -105,6 +106,7 @@ class Case:
     access: Access
     write: bool | None
     opened: ExitStack
+    oracle: bool = False
     findings: list[Finding] = field(default_factory=list)
     failure: OcimlpackError | None = None
     session: Session | None = None

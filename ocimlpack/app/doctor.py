@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import ExitStack
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Final, Unpack
 
-from ocimlpack.app import abilities, connection, machine, places
-from ocimlpack.app.diagnosis import Case, Diagnosis, Section
+from ocimlpack.app import abilities, connection, identity, machine, places
+from ocimlpack.app.diagnosis import Case, Diagnosis, Finding, Section
 from ocimlpack.app.options import Connection
 from ocimlpack.errors import InputError, OcimlpackError
 from ocimlpack.spec.reference import Kind, check_host
+from ocimlpack.stores import open as stores
 
 
 def doctor(
@@ -37,36 +39,51 @@ def doctor(
     """
     with ExitStack() as opened:
         case = Case("", "", None, options, places.access(options), write, opened)
-        try:
-            case.host, case.repository, case.name = _split(reference, options)
-        except InputError:
-            raise
-        except OcimlpackError as error:
-            case.fail(error)  # the namespace could not be looked up: the page says more
-        found = [look(case) for look in _SECTIONS]
+        _find_place(case, reference)
+        found = [section for look in _SECTIONS if (section := look(case))]
     return Diagnosis(
         reference=reference or "",
         made=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
-        sections=tuple(section for section in found if section),
-        findings=tuple(case.findings),
+        sections=tuple(map(_tidied, found)),
+        findings=tuple(
+            Finding(machine.tidy(each.problem), machine.tidy(each.help)) for each in case.findings
+        ),
         exit_code=case.failure.exit_code if case.failure else 0,
     )
 
 
-def _split(reference: str | None, options: Connection) -> tuple[str, str, str | None]:
-    """Host, repository, and tag or digest, as far as they are given."""
+def _find_place(case: Case, reference: str | None) -> None:
+    """Say to the case which registry is meant, which repository, and which tag or digest."""
     if reference is None:
-        return "", "", None
+        return
     text = reference.removeprefix("oci://").removesuffix("/")
     if "/" not in text and not text.startswith(("oci:", "oci-archive:", ".")):
-        return check_host(text, reference), "", None
-    ref = places.locate(reference, options)
+        case.host = check_host(text, reference)
+        return
+    ref = stores.locate(reference)
+    case.oracle = ref.kind is Kind.OCIR
+    if case.oracle:
+        try:
+            ref = places.locate(reference, case.options)
+        except OcimlpackError as error:
+            case.fail(error)  # the namespace could not be looked up; the page says more of why
+            return
     if ref.kind is not Kind.REGISTRY:
         raise InputError(
             f"doctor looks at registries, and {reference} is no place in one",
             hint="ocimlpack doctor HOST[/REPOSITORY[:TAG]], or without anything for this machine",
         )
-    return ref.host, ref.repository, str(ref.digest) if ref.digest else ref.tag
+    case.host, case.repository = ref.host, ref.repository
+    case.name = str(ref.digest) if ref.digest else ref.tag
+
+
+def _tidied(section: Section) -> Section:
+    facts = (replace(fact, value=machine.tidy(fact.value)) for fact in section.facts)
+    return replace(section, facts=tuple(facts))
+
+
+def _look_at_versions(_: Case) -> Section:
+    return machine.versions()
 
 
 def _look_at_configuration(case: Case) -> Section:
@@ -83,14 +100,11 @@ def _look_at_folders(case: Case) -> Section:
     return section
 
 
-def _look_at_versions(_: Case) -> Section:
-    return machine.versions()
-
-
 _SECTIONS: Final[tuple[Callable[[Case], Section | None], ...]] = (
     _look_at_versions,
     _look_at_configuration,
     _look_at_folders,
+    identity.section,
     connection.section,
     abilities.section,
 )

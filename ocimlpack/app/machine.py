@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import re
 import shutil
 import ssl
 import sys
@@ -53,7 +54,7 @@ def configuration(host: str, mirrors: tuple[str, ...]) -> tuple[Section, InputEr
     """
     failure = None
     file = settings.path()
-    shown = display(file)
+    shown = str(file)
     try:
         found = settings.load()
         mirrors = (*mirrors, *(each.url for each in found.mirrors_of(host)))
@@ -67,7 +68,7 @@ def configuration(host: str, mirrors: tuple[str, ...]) -> tuple[Section, InputEr
     accounts = docker_config.default_path()
     if accounts is not None:
         there = "" if os.path.exists(accounts) else " (there is none)"
-        facts.append(Fact("accounts", display(accounts) + there))
+        facts.append(Fact("accounts", f"{accounts}{there}"))
     names = sorted(
         name
         for name in os.environ
@@ -97,32 +98,31 @@ def folders() -> tuple[Section, list[Finding]]:
     return Section("folders", tuple(facts)), findings
 
 
-def display(path: str | os.PathLike[str]) -> str:
-    """A path without the user's name, as far as that is in their home folder's."""
-    text = os.fspath(path)
+def tidy(text: str) -> str:
+    """The text with the user's home folder as `~`, so that it does not show who that is."""
     try:
         own = str(Path.home())
     except RuntimeError:
         return text
-    if own != os.sep and (text == own or text.startswith(own + os.sep)):
-        return f"~{text[len(own) :]}"
-    return text
+    if own == os.sep:
+        return text
+    # Not in the middle of another path or of an address, and not in quotes, which a shell keeps.
+    return re.sub(rf"(?<![\w./~'-]){re.escape(own)}(?=$|[\s/,;:)])", "~", text)
 
 
 def _folder(name: str, path: Path, findings: list[Finding]) -> Fact:
     place = _existing(path)
-    shown = display(path)
     try:
         free = shutil.disk_usage(place).free
     except OSError as error:
-        return Fact(name, f"{shown}: {error.strerror}", "unknown")
-    value = f"{shown}, {free / 1024**3:,.1f} GiB free"
+        return Fact(name, f"{path}: {error.strerror}", "unknown")
+    value = f"{path}, {free / 1024**3:,.1f} GiB free"
     # What exists may be a file: the cache of digests is one, and its folder is written to as well.
     if not (os.path.isdir(place) or place == path) or not os.access(place, os.W_OK):
-        findings.append(Finding(f"{display(place)} can't be written to"))
+        findings.append(Finding(f"{place} can't be written to"))
         return Fact(name, f"{value}, but can't be written to", "no")
     if free < _SCARCE:
-        problem = f"little room is left in {display(place)}: {free / 1024**2:,.0f} MiB"
+        problem = f"little room is left in {place}: {free / 1024**2:,.0f} MiB"
         findings.append(Finding(problem, "ocimlpack prune"))
         return Fact(name, value, "no")
     return Fact(name, value, "ok")

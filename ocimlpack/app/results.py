@@ -183,6 +183,25 @@ class Verified:
 
 
 @dataclass(frozen=True, slots=True)
+class RegistryToken:
+    """What a client logs in to a registry with for a while.
+
+    Attributes:
+        host: the registry.
+        username: the user's name to go with it.
+        secret: the token.
+        seconds: for how long it holds.
+        identity: the kind of identity that it was given to.
+    """
+
+    host: str
+    username: str
+    secret: str = field(repr=False)
+    seconds: int
+    identity: str
+
+
+@dataclass(frozen=True, slots=True)
 class LoggedIn:
     """What login did.
 

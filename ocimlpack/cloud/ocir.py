@@ -123,7 +123,7 @@ class Registry:
             readme=_readme(models, readme),
             freeform_tags=tags or {},
         )
-        with _sdk.explained(f"a repository {name} in that compartment", NotAllowedError):
+        with _sdk.explained(f"the repository {name} in that compartment", NotAllowedError):
             try:
                 return _repository(self._client.create_container_repository(details).data)
             except _sdk.module("exceptions").ServiceError as error:
@@ -149,7 +149,7 @@ class Registry:
         found = self._list(compartment, display_name=name)
         if not found:
             return None
-        with _sdk.explained(f"repository {name}"):
+        with _sdk.explained(f"the repository {name}"):
             return _repository(self._client.get_container_repository(found[0].id).data)
 
     def show(self, name: str, compartment: str | None = None) -> Repository:
@@ -173,7 +173,7 @@ class Registry:
 
     def images(self, repository: Repository) -> list[Image]:
         """The manifests of a repository, newest first, each with all its tags."""
-        with _sdk.explained(f"images of {repository.name}"):
+        with _sdk.explained(f"the images of {repository.name}"):
             rows = _sdk.every(
                 self._client.list_container_images,
                 repository.compartment,
@@ -195,7 +195,7 @@ class Registry:
         """
         models = _sdk.module("artifacts.models")
         uri = f"{self.namespace()}/{name}{version}"
-        with _sdk.explained(f"image {name}{version}"):
+        with _sdk.explained(f"the image {name}{version}"):
             found = self._client.lookup_container_image_by_uri(
                 models.LookupContainerImageByUriDetails(image_uri=uri)
             )
@@ -209,7 +209,7 @@ class Registry:
             )
         # Only the whole tenancy can be searched with what is below it.
         subtree = {"compartment_id_in_subtree": True} if compartment is None else {}
-        with _sdk.explained("list of repositories", NotAllowedError):
+        with _sdk.explained("the list of repositories", NotAllowedError):
             return _sdk.every(self._client.list_container_repositories, where, **subtree, **wanted)
 
     def _taken(self, name: str, compartment: str) -> ConflictError:

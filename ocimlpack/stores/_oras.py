@@ -23,6 +23,7 @@ from ocimlpack.errors import (
     OcimlpackError,
     UnavailableError,
     UnreachableError,
+    UnsupportedError,
 )
 from ocimlpack.progress import Reporter, Warned, ignore
 from ocimlpack.stores import credentials
@@ -201,6 +202,19 @@ class Session(Registry):  # type: ignore[misc]  # oras has no types
         """
         attempt = self._attempt("GET", "/v2/", None, None, "", _READ_SECONDS)
         return self._adapter.exchange(attempt, attempt.url, attempt.all_headers(None))
+
+    def token(self, scope: str = "") -> tuple[str, float]:
+        """A bearer token of this registry, tried, and the seconds for which it still holds.
+
+        Raises:
+            NotAllowedError: there are no credentials and no signature that it takes.
+            UnsupportedError: it asks for no such token.
+        """
+        self.ping()
+        found = self._auth.bearer(scope)
+        if found is None:
+            raise UnsupportedError(f"{self.host} asks for no token")
+        return found
 
     def do_request(
         self,

@@ -106,6 +106,14 @@ class Authenticator:
         with self._lock:
             return self._renew(self._bearer, scope, token)
 
+    def bearer(self, scope: str) -> tuple[str, float] | None:
+        """A token of this scope and the seconds for which it holds; None if none is known."""
+        header = self.header(scope)
+        token = self._tokens.get(scope)
+        if header is None or token is None:
+            return None
+        return token.header.removeprefix("Bearer "), token.expires - time.monotonic()
+
     def answer(self, header: str, scope: str, used: str | None) -> str:
         """What to send after the registry has refused a request with a challenge.
 

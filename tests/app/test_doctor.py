@@ -481,3 +481,63 @@ def test_the_password_that_a_test_looks_for_is_the_one_that_is_sent(
     ocimlpack.doctor(able.host)
     sent = base64.b64encode(f"{USERNAME}:{PASSWORD}".encode()).decode()
     assert any(sent in each.header("authorization") for each in able.requests)
+
+
+# Oracle Cloud
+
+
+@pytest.fixture
+def profile(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """A profile of an API key, with a pass phrase."""
+    path = Path.home() / ".oci" / "config"
+    path.parent.mkdir()
+    path.write_text(
+        "[DEFAULT]\n"
+        "user=ocid1.user.oc1..aaaaaaaauser00000000000000000000000000\n"
+        "tenancy=ocid1.tenancy.oc1..aaaaaaaatenancy000000000000000123456\n"
+        "fingerprint=00:11:22:33:44:55:66:77:88:99:aa:bb:cc:dd:ee:ff\n"
+        f"key_file={tmp_path / 'key.pem'}\n"
+        f"pass_phrase={PROXY_SECRET}\n"
+        "region=us-ashburn-1\n"
+    )
+    path.chmod(0o600)
+    return path
+
+
+def test_who_one_is_at_oracle_cloud_and_why(profile: Path) -> None:
+    page = ocimlpack.doctor()
+    found = {name: fact.value for name, fact in facts(page, "identity").items()}
+    assert found == {
+        "kind": "api_key",
+        "why": "profile DEFAULT of ~/.oci/config",
+        "region": "us-ashburn-1",
+        "tenancy": "ocid1.tenancy.oc1..aaa123456".replace("aaa", "..."),
+    }
+    for text in texts(page):
+        assert PROXY_SECRET not in text
+        assert "aaaaaaaa" not in text
+
+
+def test_at_another_registry_that_is_no_matter(able: ScriptedRegistry, profile: Path) -> None:
+    assert profile.exists()
+    assert "identity" not in names(ocimlpack.doctor(able.host))
+
+
+def test_without_one_a_location_in_oracle_cloud_leads_nowhere() -> None:
+    page = ocimlpack.doctor("ocir://us-ashburn-1/team/minilm")
+    assert page.exit_code == 4
+    assert facts(page, "identity")["kind"].state == "unknown"
+    assert "no identity for Oracle Cloud" in problems(page)
+    assert "connection" not in names(page)
+
+
+def test_a_wrong_profile_stops_nothing_but_oracle_cloud(
+    profile: Path, able: ScriptedRegistry
+) -> None:
+    profile.write_text("nonsense")
+    assert ocimlpack.doctor(able.host).exit_code == 0
+    page = ocimlpack.doctor()
+    assert page.exit_code == 0
+    assert facts(page, "identity")["kind"].state == "no"
+    assert page.findings
+    assert ocimlpack.doctor("ocir://us-ashburn-1/team/minilm").exit_code == 2

@@ -96,7 +96,15 @@ def test_what_is_not_understood_is_named(config: Path, text: str, said: str) -> 
 
 
 def test_unknown_keys_come_with_those_that_are_known(config: Path) -> None:
-    assert refused(b"[fallbacks]", config).hint == "known are: mirrors"
+    assert refused(b"[fallbacks]", config).hint == "known are: mirrors, oci"
+
+
+def test_what_is_settled_for_oracle_cloud(config: Path) -> None:
+    config.write_text('[oci]\nprofile = "PROD"\nregion = "fra"\n')
+    assert settings.load().oci == {"profile": "PROD", "region": "fra"}
+    assert "oci is not a table" in refused(b"oci = 1", config).message
+    assert "oci: profile is not text" in refused(b"[oci]\nprofile = 1", config).message
+    assert "unknown key: 'regoin'" in refused(b'[oci]\nregoin = "x"', config).message
 
 
 # Mirrors
@@ -192,9 +200,11 @@ def test_the_example_is_accepted_and_fits_the_schema(
     found = settings.load()
     assert len(found.mirrors_of(HOST)) == 2
     assert found.mirrors_of("any.example.com")
+    assert found.oci["compartment"].startswith("ocid1.compartment.")
 
 
 def test_the_schema_has_all_keys() -> None:
     assert SCHEMA["properties"].keys() == settings._TABLES.keys()
+    assert tuple(SCHEMA["properties"]["oci"]["properties"]) == settings._OCI_KEYS
     table = SCHEMA["$defs"]["mirror"]["oneOf"][1]
     assert tuple(table["properties"]) == settings._MIRROR_KEYS
