@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import math
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypedDict, Unpack
 
 from ocimlpack.errors import InputError, NotFoundError, UnsupportedError
 from ocimlpack.progress import Reporter, ignore
-from ocimlpack.retry import DEFAULT, Policy
+from ocimlpack.retry import Policy
 from ocimlpack.spec.reference import Kind, Reference
 from ocimlpack.stores import home, settings
 from ocimlpack.stores.base import ReadableStore, Store
@@ -55,6 +54,18 @@ class Access:
         if self.signs_first and self.signer(host) is not None:
             return None
         return find(host)
+
+
+class Manner(TypedDict, total=False):
+    """How long a registry is waited for, where that is not to be as long as for transfers.
+
+    Attributes:
+        policy: how requests are retried.
+        patience: the most seconds that any request waits for an answer to begin.
+    """
+
+    policy: Policy
+    patience: float
 
 
 def locate(text: str) -> Reference:
@@ -113,9 +124,7 @@ def session(
     host: str,
     access: Access,
     credential: Callable[[str], Credential | None] | None = None,
-    *,
-    policy: Policy = DEFAULT,
-    patience: float = math.inf,
+    **manner: Unpack[Manner],
 ) -> Session:
     """A registry, without a repository.
 
@@ -123,8 +132,7 @@ def session(
         host: `host[:port]`.
         access: how it is reached.
         credential: looks credentials up; default is where Docker keeps them.
-        policy: how requests are retried.
-        patience: the most seconds that any request waits for an answer to begin.
+        **manner: see `Manner`.
     """
     from ocimlpack.stores._oras import Session
 
@@ -133,11 +141,10 @@ def session(
         plain_http=access.plain_http,
         insecure=access.insecure,
         ca_file=access.ca_file,
-        policy=policy,
-        patience=patience,
         report=access.report,
         credential=credential or access.credential,
         signer=access.signer,
+        **manner,
     )
 
 

@@ -13,13 +13,21 @@ from typing import TYPE_CHECKING, Final
 from ocimlpack.errors import (
     IntegrityError,
     InvalidContentError,
+    NotAllowedError,
     UnsupportedError,
 )
 from ocimlpack.spec import manifest as manifests
 from ocimlpack.spec.descriptor import Descriptor
 from ocimlpack.spec.digest import Digest
 from ocimlpack.spec.gojson import decode
-from ocimlpack.spec.mediatypes import INDEXES, MANIFESTS, is_manifest
+from ocimlpack.spec.manifest import Index, Manifest
+from ocimlpack.spec.mediatypes import (
+    DOCKER_CONFIG,
+    INDEXES,
+    MANIFESTS,
+    OCI_CONFIG,
+    is_manifest,
+)
 from ocimlpack.spec.reference import check_tag
 from ocimlpack.stores import home, referrers
 from ocimlpack.stores.base import Blob, BytesBlob, Ingest, ReadableStore
@@ -187,10 +195,17 @@ class RegistryStore:
             self._upload.send(desc, blob)
             return
         raw = read_all(blob, desc)
-        response = self._put_manifest(str(desc.digest), desc.media_type, raw)
+        node = manifests.parse(raw, desc.media_type)
+        try:
+            response = self._put_manifest(str(desc.digest), desc.media_type, raw)
+        except (NotAllowedError, UnsupportedError) as error:
+            if error.status != 401 and not _is_image(node):
+                about = f"ocimlpack doctor {self.session.host}/{self.repository} says what it takes"
+                hint = f"it may take images alone: push with --image-config; {about}"
+                error.hint = f"{error.hint}; or {hint}" if error.hint else hint
+            raise
         self._check_stored(desc, response)
         self._remember(desc.digest, raw)
-        node = manifests.parse(raw, desc.media_type)
         if node.subject is None:
             return
         if "OCI-Subject" in response.headers:
@@ -386,6 +401,14 @@ def _next_page(session: Session, response: Response, what: str) -> str | None:
     if not session.same_origin(url):
         raise InvalidContentError(f"{session.host} continues the {what} on another host")
     return url
+
+
+def _is_image(node: Manifest | Index) -> bool:
+    """Whether it has nothing that registries for images alone may refuse."""
+    images = {OCI_CONFIG, DOCKER_CONFIG}
+    return isinstance(node, Index) or (
+        node.artifact_type is None and node.config.media_type in images
+    )
 
 
 def _other_manifest(host: str, wanted: Digest, found: Digest) -> IntegrityError:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from ocimlpack.cli import render
 from ocimlpack.cli.main import main
 from ocimlpack.errors import NotAllowedError
 from ocimlpack.stores import credentials
+from tests.live.conftest import Program, read_tree
 from tests.live.registries import Registry, run_distribution3
 
 EVERYTHING = {
@@ -185,3 +187,39 @@ def test_the_command_prints_it(
     assert text.endswith("\nFindings: none\n")
     assert main(["doctor", reference, "--json"]) == 0
     assert json.loads(capfd.readouterr().out)["reference"] == reference
+
+
+@pytest.fixture(scope="module")
+def images_only(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registry]:
+    """A registry whose administrator lets in nothing but images."""
+    policy = {"repository": {"classes": ["image"]}}
+    with run_distribution3(tmp_path_factory.mktemp("images-only"), policy=policy) as registry:
+        yield registry
+
+
+def test_a_registry_for_images_alone_is_seen_to_be_one(
+    images_only: Registry, model: Path, tmp_path: Path
+) -> None:
+    reference = f"{images_only.repository()}:1.0"
+    with pytest.raises(NotAllowedError) as caught:
+        ocimlpack.push(model, reference)
+    assert "--image-config" in str(caught.value.hint)
+    ocimlpack.push(model, reference, image_config=True)
+    before = contents(images_only)
+    page = ocimlpack.doctor(reference)
+    assert table(reference) == {**DISTRIBUTION3, "configs of models": "no"}
+    assert contents(images_only) == before
+    assert any("--image-config" in finding.help for finding in page.findings)
+    ocimlpack.pull(reference, tmp_path / "out")
+    assert read_tree(tmp_path / "out") == read_tree(model)
+
+
+def test_a_model_with_an_image_s_config_is_read_by_others(
+    images_only: Registry, model: Path, tmp_path: Path, oras: Program, skopeo: Program
+) -> None:
+    reference = f"{images_only.repository()}:1.0"
+    ocimlpack.push(model, reference, image_config=True, artifact_type="none")
+    oras("pull", "--plain-http", reference, "-o", tmp_path / "out")
+    assert read_tree(tmp_path / "out") == read_tree(model)
+    found = json.loads(skopeo("inspect", "--tls-verify=false", f"docker://{reference}"))
+    assert (found["Architecture"], found["Os"]) == ("unknown", "unknown")
