@@ -5,6 +5,7 @@ from __future__ import annotations
 import email.utils
 import time
 import urllib.parse
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
@@ -81,6 +82,7 @@ def _account(case: Case) -> tuple[Credential | None, Fact]:
         return None, Fact("credentials", "none are stored")
     if found.warning:
         case.note(found.warning)
+        found = replace(found, warning=None)  # it is on the page
     kind = "token" if found.registry_token or found.identity_token else "password"
     who = f"{kind} of {found.username}" if found.username else f"a {kind}"
     return found, Fact("credentials", f"{who}, from {found.source}")

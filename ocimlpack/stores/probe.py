@@ -1,8 +1,8 @@
 """What a registry can do, found out in one of its repositories by trying it.
 
 Nothing is left there. What is uploaded is a small blob that the repository has already, so that
-completing the upload changes nothing, and leaves less than cancelling it: distribution keeps a
-folder of each upload that was cancelled. What is deleted is a digest and a tag that nobody has. A
+completing the upload changes nothing, and leaves less than cancelling it: of uploads that were
+cancelled, registries may keep a folder. What is deleted is a digest and a tag that nobody has. A
 manifest that is put names content which can't be there: a registry refuses it for that, or for a
 type that it does not know, and which of the two it is, is the answer. Only where there is nothing
 to upload again are uploads cancelled, and what is stored against all expectation is deleted again.
