@@ -18,8 +18,10 @@ from ocimlpack._version import __version__
 
 if TYPE_CHECKING:
     from ocimlpack.app.accounts import login, login_oci, logout, ocir_token
+    from ocimlpack.app.audit import AuditRecord, AuditTrail, audit
     from ocimlpack.app.diagnosis import Diagnosis
     from ocimlpack.app.doctor import doctor
+    from ocimlpack.app.fallback import sync
     from ocimlpack.app.looking import inspect, verify
     from ocimlpack.app.moving import copy, pack, push
     from ocimlpack.app.naming import ls, prune, repos, rm, tag, tags
@@ -41,6 +43,7 @@ if TYPE_CHECKING:
         Pulled,
         RegistryToken,
         Removed,
+        Synced,
         Tagged,
         Transferred,
         Verified,
@@ -85,6 +88,8 @@ _HOMES = {
         "ocir_list",
         "ocir_show",
     ),
+    "ocimlpack.app.audit": ("AuditRecord", "AuditTrail", "audit"),
+    "ocimlpack.app.fallback": ("sync",),
     "ocimlpack.app.looking": ("inspect", "verify"),
     "ocimlpack.app.moving": ("copy", "pack", "push"),
     "ocimlpack.app.pulling": ("pull", "read_file", "resolve"),
@@ -98,6 +103,7 @@ _HOMES = {
         "Pulled",
         "RegistryToken",
         "Removed",
+        "Synced",
         "Tagged",
         "Transferred",
         "Verified",
@@ -122,6 +128,7 @@ _HOMES = {
         "Began",
         "Ended",
         "Event",
+        "Identified",
         "Moved",
         "Noted",
         "Planned",
@@ -133,12 +140,15 @@ _HOMES = {
 _HOME = {name: home for home, names in _HOMES.items() for name in names}
 
 __all__ = [
+    "AuditRecord",
+    "AuditTrail",
     "Began",
     "ConflictError",
     "Content",
     "Diagnosis",
     "Ended",
     "Event",
+    "Identified",
     "InputError",
     "Inspected",
     "InspectedFile",
@@ -162,6 +172,7 @@ __all__ = [
     "Removed",
     "Reporter",
     "Retried",
+    "Synced",
     "Tagged",
     "Transferred",
     "UnavailableError",
@@ -171,6 +182,7 @@ __all__ = [
     "Verified",
     "Warned",
     "__version__",
+    "audit",
     "copy",
     "doctor",
     "inspect",
@@ -191,6 +203,7 @@ __all__ = [
     "repos",
     "resolve",
     "rm",
+    "sync",
     "tag",
     "tags",
     "verify",

@@ -86,7 +86,22 @@ class Noted:
     message: str
 
 
-Event = Planned | Began | Moved | Ended | Retried | Warned | Noted
+@dataclass(frozen=True, slots=True)
+class Identified:
+    """It is known now as whom a registry is asked.
+
+    Attributes:
+        host: the registry.
+        kind: `docker-config`, `credential-helper`, or the kind of an Oracle Cloud identity.
+        account: the account's name, where there is one.
+    """
+
+    host: str
+    kind: str
+    account: str | None = None
+
+
+Event = Planned | Began | Moved | Ended | Retried | Warned | Noted | Identified
 Reporter = Callable[[Event], None]
 
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from ocimlpack.stores.tls import Encryption
 
 _HASTY: Final = Policy(attempts=2, base=0.2, cap=2.0, total=8.0)
-_PATIENCE: Final = 8.0
+_WAIT: Final = 8.0
 """Seconds for which an answer is waited for: that there is none has to be said soon."""
 
 _IN_STEP: Final = 2.0
@@ -40,9 +40,8 @@ def section(case: Case) -> Section | None:
         return None
     credential, account = _account(case)
     try:
-        session = stores.session(
-            case.host, case.access, lambda _: credential, policy=_HASTY, patience=_PATIENCE
-        )
+        access = replace(case.access, policy=_HASTY, wait=_WAIT)
+        session = stores.session(case.host, access, lambda _: credential)
     except OcimlpackError as error:
         case.fail(error)
         return _section(case, Fact("address", error.message, "no"), account)

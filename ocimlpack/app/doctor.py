@@ -88,7 +88,7 @@ def _look_at_versions(_: Case) -> Section:
 
 def _look_at_configuration(case: Case) -> Section:
     mirrors = tuple(mirror.url for mirror in case.access.mirrors)
-    section, failure = machine.configuration(case.host, mirrors)
+    section, failure = machine.configuration(case.host, case.repository, mirrors)
     if failure:
         case.fail(failure)
     return section

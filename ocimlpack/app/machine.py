@@ -42,11 +42,14 @@ def versions() -> Section:
     return Section("versions", tuple(facts))
 
 
-def configuration(host: str, mirrors: tuple[str, ...]) -> tuple[Section, InputError | None]:
+def configuration(
+    host: str, repository: str, mirrors: tuple[str, ...]
+) -> tuple[Section, InputError | None]:
     """The configuration file and the variables that are set: their names, as values may be secret.
 
     Args:
         host: the registry that is asked about; may be empty.
+        repository: a repository there; may be empty.
         mirrors: those that come before the file's.
 
     Returns:
@@ -55,8 +58,11 @@ def configuration(host: str, mirrors: tuple[str, ...]) -> tuple[Section, InputEr
     failure = None
     file = settings.path()
     shown = str(file)
+    fallback = "none"
     try:
         found = settings.load()
+        if entry := found.fallback_of(host, repository):
+            fallback = f"{entry.location}, {entry.mode}"
         mirrors = (*mirrors, *(each.url for each in found.mirrors_of(host)))
         state: State = "ok"
         shown += "" if os.path.exists(file) else " (there is none, and need not be)"
@@ -65,6 +71,8 @@ def configuration(host: str, mirrors: tuple[str, ...]) -> tuple[Section, InputEr
     facts = [Fact("file", shown, state)]
     if host:
         facts.append(Fact("mirrors", ", ".join(mirrors) or "none"))
+    if repository:
+        facts.append(Fact("fallback", fallback))
     accounts = docker_config.default_path()
     if accounts is not None:
         there = "" if os.path.exists(accounts) else " (there is none)"
@@ -89,6 +97,7 @@ def folders() -> tuple[Section, list[Finding]]:
             ("digests", home.digests()),
             ("uploads", home.uploads()),
             ("registries", home.hosts()),
+            ("audit", home.audit()),
         )
     ]
     shares = duplicate.shares(_existing(home.store()))

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, TypeVar
 from ocimlpack.app.options import Connection, Oracle, StrPath
 from ocimlpack.errors import ConflictError, InputError, NotFoundError, UnavailableError
 from ocimlpack.progress import Reporter, Warned, ignore
+from ocimlpack.retry import DEFAULT, Policy
 from ocimlpack.spec.descriptor import Descriptor
 from ocimlpack.spec.reference import DEFAULT_TAG, Kind, Reference
 from ocimlpack.stores import open as stores
@@ -41,9 +42,15 @@ def access(options: Connection) -> stores.Access:
         ca_file=os.fspath(ca_file) if ca_file else None,
         mirrors=tuple(Mirror.parse(url) for url in options.get("mirrors", ())),
         report=options.get("report", ignore),
+        policy=_policy(options),
         signer=partial(_signer_for, options=options),
         signs_first=bool(options.get("profile")) or options.get("auth") not in (None, "auto"),
     )
+
+
+def _policy(options: Connection) -> Policy | None:
+    patience = options.get("patience")
+    return None if patience is None else replace(DEFAULT, total=patience)
 
 
 def _signer_for(host: str, options: Oracle) -> RequestSigner | None:

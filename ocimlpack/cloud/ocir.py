@@ -74,21 +74,25 @@ class Image:
 
 
 class Registry:
-    """One region's container registry, by its API."""
+    """One region's container registry, by its API.
+
+    Attributes:
+        identity: as whom it is asked.
+    """
 
     def __init__(self, identity: Identity, region: str | None = None) -> None:
-        self._identity = identity
+        self.identity = identity
         self._region = region
         self._client = identity.client(_CLIENT, region)
 
     @property
     def host(self) -> str:
         """The registry's host."""
-        return registry_host(self._identity, self._region)
+        return registry_host(self.identity, self._region)
 
     def namespace(self) -> str:
         """The tenancy's namespace, which every repository's full name begins with."""
-        client = self._identity.client("object_storage.ObjectStorageClient", self._region)
+        client = self.identity.client("object_storage.ObjectStorageClient", self._region)
         with _sdk.explained("the tenancy's namespace", NotAllowedError):
             return str(client.get_namespace().data)
 
@@ -202,7 +206,7 @@ class Registry:
         return _image(found.data)
 
     def _list(self, compartment: str | None, **wanted: str) -> list[Any]:
-        where = compartment or self._identity.tenancy
+        where = compartment or self.identity.tenancy
         if where is None:
             raise InputError(
                 "the tenancy is not known for this identity", hint="add --compartment OCID"

@@ -68,7 +68,7 @@ class Session(Registry):  # type: ignore[misc]  # oras has no types
         insecure: bool = False,
         ca_file: str | None = None,
         policy: retry.Policy = retry.DEFAULT,
-        patience: float = math.inf,
+        wait: float = math.inf,
         report: Reporter = ignore,
         credential: Callable[[str], Credential | None] = credentials.find,
         signer: Callable[[str], RequestSigner | None] = lambda _: None,
@@ -81,7 +81,7 @@ class Session(Registry):  # type: ignore[misc]  # oras has no types
             insecure: do not verify TLS certificates.
             ca_file: PEM file of the authorities to trust instead of the system's.
             policy: how requests are retried.
-            patience: the most seconds that any request waits for an answer to begin.
+            wait: the most seconds that any request waits for an answer to begin.
             report: gets an event for each retry.
             credential: looks credentials up for a host.
             signer: looks for what signs requests for tokens, where no credentials are found.
@@ -95,7 +95,7 @@ class Session(Registry):  # type: ignore[misc]  # oras has no types
         self.host = host
         self.origin = f"{self.prefix}://{_API_HOSTS.get(host, host)}"
         self._policy = policy
-        self._patience = patience
+        self._wait = wait
         self._report = report
         if ca_file or insecure:
             tls_context(ca_file, insecure)  # a file that can't be used is said before all else
@@ -105,7 +105,7 @@ class Session(Registry):  # type: ignore[misc]  # oras has no types
         self.session.trust_env = False  # else a ~/.netrc entry would replace our Authorization
         self._credential = credential
         self._auth = Authenticator(
-            host, self.origin, self._find, self._fetch_token, threading.Lock(), signer
+            host, self.origin, self._find, self._fetch_token, threading.Lock(), signer, report
         )
 
     def request(
@@ -278,7 +278,7 @@ class Session(Registry):  # type: ignore[misc]  # oras has no types
     ) -> Attempt:
         if url.startswith("/"):
             url = self.origin + url
-        return Attempt(method, url, dict(headers or {}), body, scope, min(timeout, self._patience))
+        return Attempt(method, url, dict(headers or {}), body, scope, min(timeout, self._wait))
 
     def _once(self, attempt: Attempt, what: str, expect: Collection[int]) -> Response:
         """One try: an answer with an expected status, or the error that it means."""

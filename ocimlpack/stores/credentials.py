@@ -28,6 +28,7 @@ _FIELDS: Final = ("auth", "username", "password", "identitytoken", "registrytoke
 OWN_HELPER: Final = "ocimlpack"
 """The helper that comes with this program. It is not asked from here: what it does is done here."""
 
+_PROGRAM: Final = "docker-credential-"
 _TOKEN_USER: Final = "<token>"  # noqa: S105 - the username that says: the secret is a token
 _NOT_FOUND: Final = b"credentials not found in native keychain"
 _HELPER_TIMEOUT: Final = 30.0
@@ -55,6 +56,12 @@ class Credential:
     registry_token: str | None = field(default=None, repr=False)
     source: str = ""
     warning: str | None = None
+
+    @property
+    def kind(self) -> str:
+        """Where it is from, in a word."""
+        helper = self.source.startswith(_PROGRAM)
+        return "credential-helper" if helper else "docker-config"
 
     @property
     def is_useful(self) -> bool:
@@ -259,7 +266,7 @@ def _helper(config: DockerConfig, server: str) -> _Helper | None:
             f"{config.path} names a credential helper that can't be one",
             hint="only letters, digits, '.', '_' and '-' may follow docker-credential-",
         )
-    return _Helper(f"docker-credential-{name}", config.path)
+    return _Helper(f"{_PROGRAM}{name}", config.path)
 
 
 @dataclass(frozen=True, slots=True)

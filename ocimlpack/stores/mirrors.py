@@ -68,7 +68,7 @@ class MirrorSession(Session):
             registry: the one that it stands in for.
             **options: as `Session` takes them.
         """
-        super().__init__(host, policy=POLICY, patience=_ANSWER_SECONDS, **options)
+        super().__init__(host, policy=POLICY, wait=_ANSWER_SECONDS, **options)
         self._query = f"ns={urllib.parse.quote(registry.host, safe='')}"
         # What Dragonfly's proxy goes by; later versions also know `ns`, and others heed neither:
         # https://github.com/dragonflyoss/client/issues/1791

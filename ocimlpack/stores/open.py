@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, TypedDict, Unpack
+from typing import TYPE_CHECKING
 
 from ocimlpack.errors import InputError, NotFoundError, UnsupportedError
 from ocimlpack.progress import Reporter, ignore
@@ -35,6 +36,8 @@ class Access:
         ca_file: a PEM file of authorities to trust instead of the system's.
         mirrors: where content is asked for first, before the mirrors of the configuration file.
         report: gets an event for each retry.
+        policy: how a registry's requests are tried again, if otherwise than usual.
+        wait: the most seconds that an answer is waited for, where requests would wait for longer.
         signer: looks for what signs requests for a registry's tokens, by its host.
         signs_first: the signer was asked for by name: stored credentials are not looked for.
     """
@@ -44,6 +47,8 @@ class Access:
     ca_file: str | None = None
     mirrors: tuple[Mirror, ...] = ()
     report: Reporter = ignore
+    policy: Policy | None = None
+    wait: float = math.inf
     signer: Callable[[str], RequestSigner | None] = lambda _: None
     signs_first: bool = False
 
@@ -54,18 +59,6 @@ class Access:
         if self.signs_first and self.signer(host) is not None:
             return None
         return find(host)
-
-
-class Manner(TypedDict, total=False):
-    """How long a registry is waited for, where that is not to be as long as for transfers.
-
-    Attributes:
-        policy: how requests are retried.
-        patience: the most seconds that any request waits for an answer to begin.
-    """
-
-    policy: Policy
-    patience: float
 
 
 def locate(text: str) -> Reference:
@@ -121,10 +114,7 @@ def writing(ref: Reference, access: Access, *, create: bool = True) -> Iterator[
 
 
 def session(
-    host: str,
-    access: Access,
-    credential: Callable[[str], Credential | None] | None = None,
-    **manner: Unpack[Manner],
+    host: str, access: Access, credential: Callable[[str], Credential | None] | None = None
 ) -> Session:
     """A registry, without a repository.
 
@@ -132,19 +122,20 @@ def session(
         host: `host[:port]`.
         access: how it is reached.
         credential: looks credentials up; default is where Docker keeps them.
-        **manner: see `Manner`.
     """
     from ocimlpack.stores._oras import Session
 
+    patience = {"policy": access.policy} if access.policy else {}
     return Session(
         host,
         plain_http=access.plain_http,
         insecure=access.insecure,
         ca_file=access.ca_file,
+        wait=access.wait,
         report=access.report,
         credential=credential or access.credential,
         signer=access.signer,
-        **manner,
+        **patience,
     )
 
 

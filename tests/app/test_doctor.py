@@ -373,8 +373,8 @@ def test_a_registry_that_says_nothing_is_not_waited_for(
 ) -> None:
     from ocimlpack.app import connection
 
-    assert connection._PATIENCE < 10
-    monkeypatch.setattr(connection, "_PATIENCE", 0.3)
+    assert connection._WAIT < 10
+    monkeypatch.setattr(connection, "_WAIT", 0.3)
     began = time.monotonic()
     page = ocimlpack.doctor(f"{silent}/{REPOSITORY}")
     assert page.exit_code == 6
@@ -442,6 +442,19 @@ def test_mirrors_are_shown(
     page = ocimlpack.doctor(able.host, mirrors=["http://127.0.0.1:6/a"])
     shown = facts(page, "configuration")["mirrors"].value
     assert shown == "http://127.0.0.1:6/a, http://127.0.0.1:7/b"
+
+
+def test_a_second_place_is_shown(
+    able: ScriptedRegistry, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    path = tmp_path / "config.toml"
+    path.write_text(f'[fallback]\n"{able.host}" = "oci:{tmp_path}/second"\n')
+    monkeypatch.setenv("OCIMLPACK_CONFIG", str(path))
+    found = facts(ocimlpack.doctor(f"{able.host}/{REPOSITORY}"), "configuration")
+    assert found["fallback"].value == f"oci:{tmp_path}/second/{REPOSITORY}, on-failure"
+    monkeypatch.delenv("OCIMLPACK_CONFIG")
+    found = facts(ocimlpack.doctor(f"{able.host}/{REPOSITORY}"), "configuration")
+    assert found["fallback"].value == "none"
 
 
 def test_a_folder_that_can_not_be_written(monkeypatch: pytest.MonkeyPatch) -> None:
