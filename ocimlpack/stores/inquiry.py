@@ -216,7 +216,9 @@ class Inquiry:
 
 def refused(name: str, reply: Reply, *more: str) -> Ability:
     """A refusal: of who asks, then nothing is known, or of what was asked for."""
-    return Ability(name, "unknown" if reply.is_personal else "no", joined(reply.detail, *more))
+    if reply.is_personal:
+        return Ability(name, "unknown", joined(f"not allowed: {reply.detail}", *more))
+    return Ability(name, "no", joined(reply.detail, *more))
 
 
 def nowhere() -> Digest:

@@ -50,7 +50,11 @@ _TELLING: Final = 16
 """Bytes from which on a blob is good to try things with."""
 _LISTED: Final = 100
 """Tags that are asked for."""
-_UNTRIED: Final = "not tried, as the repository may not be there"
+_UNTRIED: Final = {
+    False: "not tried, as the repository is not there",
+    None: "not tried, as the repository could not be read",
+}
+_UNWANTED: Final = "not tried: that would be writing"
 _NOTHING_THERE: Final = "there is no such repository, or no tag in it"
 
 
@@ -101,7 +105,7 @@ def probe(
     if write or (write is None and inquiry.exists):
         uploading = trials.run(inquiry)
     else:
-        trials.skip(inquiry, _UNTRIED if write is None else "not tried: that would be writing")
+        trials.skip(inquiry, _UNTRIED[inquiry.exists] if write is None else _UNWANTED)
     _remember(store, inquiry, uploading)
     return Probed(
         tuple(inquiry.abilities),
