@@ -6,6 +6,7 @@ from pathlib import Path
 
 from tests.cloud.artifacts import Artifacts
 from tests.cloud.cloud import Cloud
+from tests.cloud.datascience import DataScience
 from tests.cloud.federation import Federation
 from tests.cloud.ocir import Ocir
 from tests.cloud.tenancy import Tenancy
@@ -16,6 +17,7 @@ class LocalCloud(Cloud):
 
     Attributes:
         artifacts: the container repositories' API.
+        datascience: the model catalog.
         ocir: the container registry's front.
         federation: where identities come from.
         alice: the user.
@@ -26,5 +28,6 @@ class LocalCloud(Cloud):
         self.alice = self.principals.add_user()
         self.tenancy = Tenancy(self)
         self.artifacts = Artifacts(self)
+        self.datascience = DataScience(self)
         self.federation = Federation(self)
         self.ocir = Ocir(self, self.artifacts, upstream)
