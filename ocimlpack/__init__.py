@@ -17,10 +17,20 @@ from typing import TYPE_CHECKING, Any
 from ocimlpack._version import __version__
 
 if TYPE_CHECKING:
-    from ocimlpack.app.accounts import login, logout
+    from ocimlpack.app.accounts import login, login_oci, logout, ocir_token
+    from ocimlpack.app.audit import AuditRecord, AuditTrail, audit
+    from ocimlpack.app.fallback import sync
     from ocimlpack.app.looking import inspect, verify
     from ocimlpack.app.moving import copy, pack, push
     from ocimlpack.app.naming import ls, prune, repos, rm, tag, tags
+    from ocimlpack.app.ocir import (
+        OcirImage,
+        OcirRepository,
+        ocir_create,
+        ocir_images,
+        ocir_list,
+        ocir_show,
+    )
     from ocimlpack.app.pulling import pull, read_file, resolve
     from ocimlpack.app.results import (
         Content,
@@ -29,7 +39,9 @@ if TYPE_CHECKING:
         Listed,
         LoggedIn,
         Pulled,
+        RegistryToken,
         Removed,
+        Synced,
         Tagged,
         Transferred,
         Verified,
@@ -50,10 +62,30 @@ if TYPE_CHECKING:
         UnsafeSourceError,
         UnsupportedError,
     )
-    from ocimlpack.progress import Began, Ended, Event, Moved, Planned, Reporter, Retried, Warned
+    from ocimlpack.progress import (
+        Began,
+        Ended,
+        Event,
+        Moved,
+        Noted,
+        Planned,
+        Reporter,
+        Retried,
+        Warned,
+    )
 
 _HOMES = {
-    "ocimlpack.app.accounts": ("login", "logout"),
+    "ocimlpack.app.accounts": ("login", "login_oci", "logout", "ocir_token"),
+    "ocimlpack.app.ocir": (
+        "OcirImage",
+        "OcirRepository",
+        "ocir_create",
+        "ocir_images",
+        "ocir_list",
+        "ocir_show",
+    ),
+    "ocimlpack.app.audit": ("AuditRecord", "AuditTrail", "audit"),
+    "ocimlpack.app.fallback": ("sync",),
     "ocimlpack.app.looking": ("inspect", "verify"),
     "ocimlpack.app.moving": ("copy", "pack", "push"),
     "ocimlpack.app.pulling": ("pull", "read_file", "resolve"),
@@ -65,7 +97,9 @@ _HOMES = {
         "Listed",
         "LoggedIn",
         "Pulled",
+        "RegistryToken",
         "Removed",
+        "Synced",
         "Tagged",
         "Transferred",
         "Verified",
@@ -90,7 +124,9 @@ _HOMES = {
         "Began",
         "Ended",
         "Event",
+        "Identified",
         "Moved",
+        "Noted",
         "Planned",
         "Reporter",
         "Retried",
@@ -100,11 +136,14 @@ _HOMES = {
 _HOME = {name: home for home, names in _HOMES.items() for name in names}
 
 __all__ = [
+    "AuditRecord",
+    "AuditTrail",
     "Began",
     "ConflictError",
     "Content",
     "Ended",
     "Event",
+    "Identified",
     "InputError",
     "Inspected",
     "InspectedFile",
@@ -117,13 +156,18 @@ __all__ = [
     "Moved",
     "NotAllowedError",
     "NotFoundError",
+    "Noted",
     "OcimlpackError",
+    "OcirImage",
+    "OcirRepository",
     "Planned",
     "Pulled",
     "RefusedError",
+    "RegistryToken",
     "Removed",
     "Reporter",
     "Retried",
+    "Synced",
     "Tagged",
     "Transferred",
     "UnavailableError",
@@ -133,11 +177,18 @@ __all__ = [
     "Verified",
     "Warned",
     "__version__",
+    "audit",
     "copy",
     "inspect",
     "login",
+    "login_oci",
     "logout",
     "ls",
+    "ocir_create",
+    "ocir_images",
+    "ocir_list",
+    "ocir_show",
+    "ocir_token",
     "pack",
     "prune",
     "pull",
@@ -146,6 +197,7 @@ __all__ = [
     "repos",
     "resolve",
     "rm",
+    "sync",
     "tag",
     "tags",
     "verify",

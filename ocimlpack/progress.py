@@ -79,7 +79,29 @@ class Warned:
     message: str
 
 
-Event = Planned | Began | Moved | Ended | Retried | Warned
+@dataclass(frozen=True, slots=True)
+class Noted:
+    """Something that was done beside what was asked for, as it had to be."""
+
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Identified:
+    """It is known now as whom a registry is asked.
+
+    Attributes:
+        host: the registry.
+        kind: `docker-config`, `credential-helper`, or the kind of an Oracle Cloud identity.
+        account: the account's name, where there is one.
+    """
+
+    host: str
+    kind: str
+    account: str | None = None
+
+
+Event = Planned | Began | Moved | Ended | Retried | Warned | Noted | Identified
 Reporter = Callable[[Event], None]
 
 

@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Unpack, cast
 
-from ocimlpack.app import places
+from ocimlpack.app import fallback, places
+from ocimlpack.app.fallback import Known
 from ocimlpack.app.moving import pack_folder
 from ocimlpack.app.options import Connection, Moving
 from ocimlpack.app.results import Inspected, InspectedFile, Verified
@@ -44,9 +45,14 @@ def inspect(reference: str, *, archives: bool = False, **options: Unpack[Connect
     if ref.kind is Kind.FOLDER:
         packed = pack_folder(places.folder(ref), cast(Moving, options))
         return _inspected(str(ref), packed, packed.root, (), archives)
-    with places.found(ref, options) as (store, root):
-        tags = places.tags_of(store, root, _MAX_TAGS, options.get("report", ignore))
-        return _inspected(places.pinned(ref, root), store, root, tags, archives)
+
+    def work(place: Reference, known: Known, how: Connection) -> Inspected:
+        with places.found(place, how) as (store, root):
+            known.digest = root.digest
+            tags = places.tags_of(store, root, _MAX_TAGS, options.get("report", ignore))
+            return _inspected(places.pinned(place, root), store, root, tags, archives)
+
+    return fallback.reading(ref, options, work)
 
 
 def verify(target: str, **options: Unpack[Connection]) -> Verified:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
@@ -11,7 +11,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Final, Unpack, cast
 
-from ocimlpack.app import places
+from ocimlpack.app import audit, fallback, places
 from ocimlpack.app.options import Connection, Moving, Packing, StrPath
 from ocimlpack.app.results import Content, Transferred
 from ocimlpack.errors import InputError, NotFoundError, UnsupportedError
@@ -88,11 +88,20 @@ def push(
     ref = places.locate(destination, options)
     origin = places.source(source, options)
     if origin.kind is Kind.FOLDER:
-        return _send_folder(origin, ref, tuple(tags), dry_run, options, "pushing")
+
+        def work(place: Reference, how: Connection) -> Transferred:
+            moving = cast(Moving, {**options, **how})
+            return _send_folder(origin, place, tuple(tags), dry_run, moving, "pushing")
+
+        return work(ref, options) if dry_run else _recorded("push", ref, options, work)
     if unused := sorted(Packing.__annotations__.keys() & options.keys()):
         raise InputError(f"{', '.join(unused)}: only for a folder, and {origin} is packed already")
     with places.found(origin, options) as (store, root):
-        return _send(store, root, ref, tuple(tags), dry_run, options, "pushing")
+
+        def send(place: Reference, how: Connection) -> Transferred:
+            return _send(store, root, place, tuple(tags), dry_run, how, "pushing")
+
+        return send(ref, options) if dry_run else _recorded("push", ref, options, send)
 
 
 def copy(
@@ -119,7 +128,30 @@ def copy(
     if not names and ref.tag is None and ref.digest is None and origin.tag:
         names = (origin.tag,)
     with places.found(origin, options) as (store, root):
-        return _send(store, root, ref, names, dry_run, options, "copying", referrers)
+        if dry_run:
+            return _send(store, root, ref, names, dry_run, options, "copying", referrers)
+        with audit.recording("copy", ref, options) as (entry, how):
+            done = _send(store, root, ref, names, dry_run, how, "copying", referrers)
+            _note(entry, done)
+        return done
+
+
+def _recorded(
+    action: str,
+    ref: Reference,
+    options: Connection,
+    work: Callable[[Reference, Connection], Transferred],
+) -> Transferred:
+    """Push, with the fallback's help where that is needed, and write it down."""
+    with audit.recording(action, ref, options) as (entry, how):
+        done = fallback.writing(ref, how, work)
+        _note(entry, done)
+    return done
+
+
+def _note(entry: audit.Entry, done: Transferred) -> None:
+    entry.digest, entry.size, entry.tags = done.digest, done.moved, done.tags
+    entry.fallback = done.fallback
 
 
 def _send_folder(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Unpack
 
-from ocimlpack.app import places
+from ocimlpack.app import audit, places
 from ocimlpack.app.options import Connection
 from ocimlpack.app.results import Listed, Removed, Tagged
 from ocimlpack.errors import InputError, NotFoundError, UnsupportedError
@@ -38,9 +38,14 @@ def tag(reference: str, *names: str, **options: Unpack[Connection]) -> Tagged:
         raise InputError("name at least one tag")
     for name in names:
         check_tag(name)
-    with places.changing(ref, options) as (store, root):
+    with (
+        audit.recording("tag", ref, options) as (entry, how),
+        places.changing(ref, how) as (store, root),
+    ):
+        entry.digest = str(root.digest)
         for name in dict.fromkeys(names):
             transfer.set_tag(store, root, name)
+            entry.tags += (name,)
     return Tagged(str(root.digest), tuple(str(ref.tagged(name)) for name in dict.fromkeys(names)))
 
 
@@ -123,7 +128,11 @@ def rm(reference: str, **options: Unpack[Connection]) -> Removed:
         raise InputError(f"{reference} names both a tag and a digest; which is to go?")
     if ref.kind is Kind.FOLDER:
         raise InputError(f"{reference} is a folder; rm removes artifacts")
-    with places.changing(ref, options) as (store, root):
+    with (
+        audit.recording("rm", ref, options) as (entry, how),
+        places.changing(ref, how) as (store, root),
+    ):
+        entry.digest = str(root.digest)
         if ref.tag is None:
             freed = store.delete(root)
         else:

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Unpack
 
-from ocimlpack.app import oracle
-from ocimlpack.app.options import Oracle, StrPath
+from ocimlpack.app import audit, oracle
+from ocimlpack.app.options import Connection, Oracle, StrPath
 from ocimlpack.cloud import hosts
 from ocimlpack.errors import InputError
 from ocimlpack.spec.reference import Kind, Reference, check_repository
@@ -71,14 +71,14 @@ class OcirImage:
 
 
 def ocir_create(
-    repository: str, *, readme: StrPath | None = None, **options: Unpack[Oracle]
+    repository: str, *, readme: StrPath | None = None, **options: Unpack[Connection]
 ) -> OcirRepository:
     """Make a private repository in a compartment.
 
     Args:
         repository: `NAME`, `ocir://REGION/NAME` or `HOST/NAMESPACE/NAME`.
         readme: a Markdown file to show with it.
-        **options: see `Oracle`; without `compartment`, the settled one.
+        **options: see `Connection`; without `compartment`, the settled one.
 
     Raises:
         ConflictError: there is one of that name in the tenancy.
@@ -92,8 +92,11 @@ def ocir_create(
             hint=f"add --compartment OCID, or set {oracle.COMPARTMENT_VARIABLE}",
         )
     text = _read(Path(readme)) if readme is not None else None
-    registry = oracle.open_registry(options, region)
-    made = registry.create(name, where, immutable=options.get("immutable", False), readme=text)
+    with audit.recording("ocir create", repository, options) as (entry, _):
+        registry = oracle.open_registry(options, region)
+        entry.identity = registry.identity.kind
+        made = registry.create(name, where, immutable=options.get("immutable", False), readme=text)
+        entry.reference = f"{registry.host}/{made.namespace}/{made.name}"
     return _described(registry, made)
 
 

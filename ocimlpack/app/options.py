@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import TypedDict
 
 from ocimlpack.progress import Reporter
+from ocimlpack.stores.settings import FallbackMode
 
 StrPath = str | os.PathLike[str]
 
@@ -43,6 +44,10 @@ class Connection(Oracle, total=False):
         mirrors: addresses of mirrors that are asked, in this order, before the registry that
             something is read from: `http[s]://HOST[:PORT][/PREFIX]`. They come before those of the
             configuration file.
+        fallback: a location, without a tag, where to turn when the registry fails; default is the
+            configuration file's.
+        fallback_mode: `on-failure`, or `mirror` to push to both.
+        patience: seconds for which a request that fails is tried again (default 120).
         jobs: how many files are moved or hashed at a time (default 4).
         report: called with progress events, from any thread.
     """
@@ -51,6 +56,9 @@ class Connection(Oracle, total=False):
     insecure: bool
     ca_file: StrPath | None
     mirrors: Sequence[str]
+    fallback: str | None
+    fallback_mode: FallbackMode | None
+    patience: float
     jobs: int
     report: Reporter
 

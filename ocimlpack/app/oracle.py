@@ -6,22 +6,24 @@ Nothing of it is imported for other registries, and the SDK only where a request
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
 from ocimlpack.app.options import Oracle
 from ocimlpack.cloud import hosts
-from ocimlpack.cloud.identity import Wish, decide
+from ocimlpack.cloud.identity import Wish, decide, find
 from ocimlpack.errors import (
     ConflictError,
+    InputError,
     NotAllowedError,
     NotFoundError,
     OcimlpackError,
 )
-from ocimlpack.progress import Reporter, Warned, ignore
-from ocimlpack.spec.reference import Kind, Reference
-from ocimlpack.stores import settings
+from ocimlpack.progress import Noted, Reporter, ignore
+from ocimlpack.spec.reference import Kind, Reference, check_host
+from ocimlpack.stores import credentials, settings
 
 if TYPE_CHECKING:
     from ocimlpack.cloud.ocir import Registry, Repository
@@ -56,6 +58,35 @@ def signer_for(host: str, options: Oracle) -> RequestSigner | None:
     from ocimlpack.cloud.tokens import signer_for
 
     return signer_for(host, wish(options))
+
+
+def registry(text: str, options: Oracle) -> tuple[str, RequestSigner]:
+    """OCIR's host in a region, and what signs for it.
+
+    Args:
+        text: the host, or a region's key or identifier.
+        options: who one is.
+
+    Raises:
+        InputError: it is neither.
+        NotAllowedError: there is no identity.
+    """
+    from ocimlpack.cloud.ocir import registry_host
+    from ocimlpack.cloud.signers import load
+    from ocimlpack.cloud.tokens import TokenSigner
+
+    wanted = wish(options)
+    choice = decide(wanted)
+    if re.fullmatch(r"[a-z0-9-]+", text, re.IGNORECASE):
+        host = registry_host(load(choice), text)
+    else:
+        host = check_host(text, text)
+    if not hosts.is_ocir(host):
+        raise InputError(
+            f"{host} is not Oracle Cloud's container registry",
+            hint="write REGION.ocir.io or a region's name",
+        )
+    return host, TokenSigner(host, choice)
 
 
 def located(ref: Reference, options: Oracle) -> Reference:
@@ -121,17 +152,24 @@ def provide(
             hint="name that compartment with --compartment, or another repository",
             status=error.status,
         ) from error
-    report(Warned(f"made the private repository {namespace}/{name} in its compartment"))
+    report(Noted(f"made the private repository {namespace}/{name} in its compartment"))
     return made
 
 
 @contextmanager
-def hinted(ref: Reference) -> Iterator[None]:
+def hinted(ref: Reference, options: Oracle) -> Iterator[None]:
     """Add to a refusal of OCIR what helps."""
     try:
         yield
     except OcimlpackError as error:
-        error.hint = _hint(error, ref) or error.hint
+        if (
+            error.status == 403
+            and find(wish(options)) is None
+            and credentials.find(ref.host) is None
+        ):
+            error.hint = f"ocimlpack login {ref.host}, or sign with an identity: see --auth"
+        else:
+            error.hint = _hint(error, ref) or error.hint
         raise
 
 
@@ -143,8 +181,6 @@ def _hint(error: OcimlpackError, ref: Reference) -> str | None:
         return f"ocimlpack ocir create {name} --compartment OCID; ocimlpack ocir list shows others"
     if not isinstance(error, NotAllowedError):
         return None
-    if "Anonymous users" in error.message:
-        return f"ocimlpack login {ref.host}, or sign with an identity: --auth api_key"
     if error.status == 403:
         return (
             "a policy has to allow it: Allow group NAME to manage repos in compartment NAME "

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, TypeVar
 from ocimlpack.app.options import Connection, Oracle, StrPath
 from ocimlpack.errors import ConflictError, InputError, NotFoundError, UnavailableError
 from ocimlpack.progress import Reporter, Warned, ignore
+from ocimlpack.retry import DEFAULT, Policy
 from ocimlpack.spec.descriptor import Descriptor
 from ocimlpack.spec.reference import DEFAULT_TAG, Kind, Reference
 from ocimlpack.stores import open as stores
@@ -41,9 +42,15 @@ def access(options: Connection) -> stores.Access:
         ca_file=os.fspath(ca_file) if ca_file else None,
         mirrors=tuple(Mirror.parse(url) for url in options.get("mirrors", ())),
         report=options.get("report", ignore),
+        policy=_policy(options),
         signer=partial(_signer_for, options=options),
         signs_first=bool(options.get("profile")) or options.get("auth") not in (None, "auto"),
     )
+
+
+def _policy(options: Connection) -> Policy | None:
+    patience = options.get("patience")
+    return None if patience is None else replace(DEFAULT, total=patience)
 
 
 def _signer_for(host: str, options: Oracle) -> RequestSigner | None:
@@ -125,7 +132,7 @@ def found(
             hint=f"pack it first: ocimlpack pack {ref.repository} -t NAME",
         )
     opened = stores.reading(ref, access(options), mirrored=mirrored)
-    with _hinted(ref), _located(opened, ref, options) as located:
+    with _hinted(ref, options), _located(opened, ref, options) as located:
         yield located
 
 
@@ -137,14 +144,14 @@ def changing(ref: Reference, options: Connection) -> Iterator[tuple[Store, Descr
         NotFoundError: the place, the tag or the digest is not there.
     """
     opened = stores.writing(ref, access(options), create=False)
-    with _hinted(ref), _located(opened, ref, options) as located:
+    with _hinted(ref, options), _located(opened, ref, options) as located:
         yield located
 
 
 @contextmanager
 def reading(ref: Reference, options: Connection) -> Iterator[ReadableStore]:
     """The store of a place to read from, nothing resolved there."""
-    with _hinted(ref), stores.reading(ref, access(options)) as store:
+    with _hinted(ref, options), stores.reading(ref, access(options)) as store:
         yield store
 
 
@@ -162,7 +169,7 @@ def writing(
     Raises:
         OcimlpackError: as `stores.open.writing` says.
     """
-    with _hinted(ref):
+    with _hinted(ref, options):
         if _is_ocir(ref):
             from ocimlpack.app import oracle
 
@@ -180,14 +187,14 @@ def _is_ocir(ref: Reference) -> bool:
 
 
 @contextmanager
-def _hinted(ref: Reference) -> Iterator[None]:
+def _hinted(ref: Reference, options: Oracle) -> Iterator[None]:
     """Say what helps, where Oracle Cloud's registry refuses something."""
     if not _is_ocir(ref):
         yield
         return
     from ocimlpack.app import oracle
 
-    with oracle.hinted(ref):
+    with oracle.hinted(ref, options):
         yield
 
 

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import BinaryIO, Unpack
 
-from ocimlpack.app import places
+from ocimlpack.app import fallback, places
+from ocimlpack.app.fallback import Known
 from ocimlpack.app.options import Connection, StrPath
 from ocimlpack.app.results import Pulled
 from ocimlpack.errors import InputError, InvalidContentError, UnsupportedError
@@ -16,6 +17,7 @@ from ocimlpack.model.names import selector
 from ocimlpack.model.unpack import Folder
 from ocimlpack.progress import Began, Ended, Moved, Planned, ignore
 from ocimlpack.spec.descriptor import Descriptor
+from ocimlpack.spec.digest import Digest
 from ocimlpack.spec.manifest import Index, Manifest
 from ocimlpack.spec.mediatypes import is_manifest
 from ocimlpack.spec.reference import Kind, Reference
@@ -55,11 +57,29 @@ def pull(
         InvalidContentError: the artifact names files in a way that is not safe.
     """
     ref = places.locate(reference, options)
+    destination = Path(output) if output is not None else Path(_default_folder(ref))
+
+    def work(place: Reference, known: Known, how: Connection) -> Pulled:
+        return _pull(place, known, destination, include, exclude, force, durable, how)
+
+    return fallback.reading(ref, options, work)
+
+
+def _pull(
+    ref: Reference,
+    known: Known,
+    destination: Path,
+    include: Sequence[str],
+    exclude: Sequence[str],
+    force: bool,
+    durable: bool,
+    options: Connection,
+) -> Pulled:
     report = options.get("report", ignore)
     with places.found(ref, options) as (store, root):
+        known.digest = root.digest
         manifest = _artifact(store, root)
         pinned = places.pinned(ref, root)
-        destination = Path(output) if output is not None else Path(_default_folder(ref))
         with Folder(
             destination,
             manifest,
@@ -90,6 +110,7 @@ def pull(
         size=sum(size for _, size in folder.files),
         moved=done.moved,
         kept=folder.kept,
+        fallback=known.fallback,
     )
 
 
@@ -160,14 +181,18 @@ def resolve(reference: str, *, cache: StrPath | None = None, **options: Unpack[C
     digest = ref.digest
     if digest is None:
         ref = places.locate(reference, options)
-        with places.found(ref, options) as (_, desc):
-            digest = desc.digest
+        digest = fallback.reading(ref, options, _digest)
     path = root / digest.algorithm / digest.hex
     if receipt.pulled(path) == digest:
         return path
     # On disk before it is handed out: nobody verifies it again after a loss of power.
     pull(str(ref.at(digest)), path, durable=True, **options)
     return path
+
+
+def _digest(ref: Reference, _: Known, options: Connection) -> Digest:
+    with places.found(ref, options) as (_store, desc):
+        return desc.digest
 
 
 def _artifact(store: ReadableStore, root: Descriptor) -> Manifest:

@@ -42,6 +42,8 @@ class Transferred:
         warnings: what a person should know.
         plan: with dry_run, what would happen to each piece; else empty.
         dry_run: whether nothing was changed.
+        fallback: where it is in the fallback, if it went there.
+        reason: why it is in the fallback alone; None if the destination has it.
     """
 
     reference: str
@@ -54,6 +56,29 @@ class Transferred:
     mounted: int = 0
     warnings: tuple[str, ...] = ()
     plan: tuple[Content, ...] = ()
+    dry_run: bool = False
+    fallback: str | None = None
+    reason: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Synced:
+    """What sync did.
+
+    Attributes:
+        registry: the repository in the registry.
+        fallback: the other place.
+        to_registry: tags that were brought to the registry.
+        to_fallback: tags that were brought to the fallback.
+        same: how many tags were the same in both.
+        dry_run: whether nothing was changed.
+    """
+
+    registry: str
+    fallback: str
+    to_registry: tuple[str, ...]
+    to_fallback: tuple[str, ...]
+    same: int
     dry_run: bool = False
 
 
@@ -69,6 +94,7 @@ class Pulled:
         size: their bytes.
         moved: bytes that were transferred.
         kept: bytes that were there already and found right.
+        fallback: whether it is from the fallback, as the registry failed.
     """
 
     path: str
@@ -78,6 +104,7 @@ class Pulled:
     size: int
     moved: int
     kept: int
+    fallback: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,6 +207,25 @@ class Verified:
     checked: int
     size: int
     extra: tuple[str, ...] = field(default=())
+
+
+@dataclass(frozen=True, slots=True)
+class RegistryToken:
+    """What a client logs in to a registry with for a while.
+
+    Attributes:
+        host: the registry.
+        username: the user's name to go with it.
+        secret: the token.
+        seconds: for how long it holds.
+        identity: the kind of identity that it was given to.
+    """
+
+    host: str
+    username: str
+    secret: str = field(repr=False)
+    seconds: int
+    identity: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
-from typing import Any
+from typing import Any, Final
 
 import click
 
@@ -12,18 +13,22 @@ from ocimlpack.cli.output import Output, pass_output
 from ocimlpack.cli.progress import reporting
 from ocimlpack.errors import InputError
 
+HELPER: Final = "docker-credential-ocimlpack"
+
 
 @command(
     "login",
     example="""
     ocimlpack login registry.example.com
     ocimlpack login registry.example.com -u alice --password-stdin < token.txt
+    ocimlpack login --oci fra.ocir.io
     """,
 )
 @click.argument("host", metavar="HOST")
 @option("-u", "--username", metavar="USER", help="The account; asked for on a terminal.")
 @option("-p", "--password", metavar="PASS", help="The password (every process here can see it).")
 @option("--password-stdin", is_flag=True, help="Read the password from standard input.")
+@option("--oci", is_flag=True, help="OCIR by signed requests: nothing secret is stored.")
 @registry_options
 @pass_output
 def login(
@@ -33,9 +38,15 @@ def login(
     username: str | None,
     password: str | None,
     password_stdin: bool,
+    oci: bool,
     **options: Any,
 ) -> None:
     """Log in to a registry and keep the credentials where Docker keeps them."""
+    if oci:
+        if username is not None or password is not None or password_stdin:
+            raise click.UsageError("--oci takes no username and no password")
+        _login_oci(output, host, options)
+        return
     if password is not None:
         if password_stdin:
             raise click.UsageError("take either --password or --password-stdin")
@@ -52,6 +63,19 @@ def login(
         output.result(done)
     output.note("Login succeeded")
     output.note(f"credentials for {done.username} at {done.host} are in {done.stored}")
+
+
+def _login_oci(output: Output, host: str, options: dict[str, Any]) -> None:
+    from ocimlpack.app import accounts
+
+    with reporting(output) as report:
+        done = accounts.login_oci(host, report=report, **given(options))
+    if output.json:
+        output.result(done)
+    output.note("Login succeeded")
+    output.note(f"{done.stored} names {HELPER} for {done.host}; nothing secret is stored")
+    if shutil.which(HELPER) is None:
+        output.warn(f"{HELPER} is not on the PATH, where docker and others look for it")
 
 
 @command("logout", example="ocimlpack logout registry.example.com")

@@ -10,6 +10,7 @@ from ocimlpack.cli import render
 from ocimlpack.cli.options import (
     PATH,
     command,
+    fallback_options,
     given,
     mirror_option,
     option,
@@ -35,6 +36,7 @@ _SHOWN_EXTRA = 10
 @option("--files", is_flag=True, help="List the files with their digests, those in archives too.")
 @registry_options
 @mirror_option
+@fallback_options
 @pass_output
 def inspect(
     output: Output, /, reference: str, manifest: bool, config: bool, files: bool, **options: Any

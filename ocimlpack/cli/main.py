@@ -81,6 +81,7 @@ COMMANDS: Final[dict[str, dict[str, Entry]]] = {
         "ocir": Entry("ocir", "ocir", "Make and list repositories of Oracle's registry."),
     },
     "Housekeeping": {
+        "audit": Entry("audit", "audit", "Show what was changed far away, and by whom."),
         "verify": Entry("looking", "verify", "Check files or content against their digests."),
         "rm": Entry("naming", "rm", "Remove a tag or a packed model."),
         "prune": Entry("naming", "prune", "Remove what no tag needs any more."),

@@ -11,6 +11,7 @@ from ocimlpack.cli.options import (
     PATH,
     command,
     compartment_options,
+    fallback_options,
     filter_options,
     given,
     jobs_option,
@@ -96,6 +97,7 @@ def pack(
 @registry_options
 @compartment_options
 @mirror_option
+@fallback_options
 @pass_output
 def push(
     output: Output,
@@ -144,6 +146,7 @@ def push(
 )
 @registry_options
 @mirror_option
+@fallback_options
 @pass_output
 def pull(
     output: Output,
@@ -245,6 +248,9 @@ def _show_moved(output: Output, moved: Transferred, verb: str) -> None:
     verb = f"nothing changed; would have {verb}" if moved.dry_run else verb
     details = f" ({', '.join(spared)})" if spared else ""
     output.note(f"{verb} {render.plural(moved.files, 'file')}, {render.size(moved.size)}{details}")
+    if moved.fallback:
+        where = "only in" if moved.reason else "also in"
+        output.note(f"it is {where} the fallback: {moved.fallback}")
     if moved.tags and not moved.dry_run:
         output.note(f"tagged {', '.join(moved.tags)}")
 

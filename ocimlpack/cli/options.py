@@ -202,6 +202,27 @@ def mirror_option(function: F) -> F:
     )(function)
 
 
+def fallback_options(function: F) -> F:
+    """Add where to turn when a registry fails."""
+    decorators = [
+        option(
+            "--fallback",
+            metavar="LOCATION",
+            section="Registry",
+            help="Where to turn if the registry fails; without a tag.",
+        ),
+        option(
+            "--fallback-mode",
+            type=click.Choice(["on-failure", "mirror"]),
+            section="Registry",
+            help="Push there if the registry fails, or always as well.",
+        ),
+    ]
+    for decorator in reversed(decorators):
+        function = decorator(function)
+    return function
+
+
 def filter_options(section: str, verb: str) -> Callable[[F], F]:
     """Add --include and --exclude.
 

@@ -22,6 +22,7 @@ from ocimlpack.progress import (
     Ended,
     Event,
     Moved,
+    Noted,
     Outcome,
     Planned,
     Reporter,
@@ -81,6 +82,8 @@ class Silent:
         """Take an event, from any thread."""
         if isinstance(event, Warned):
             self._output.warn(event.message)
+        elif isinstance(event, Noted):
+            self._output.note(event.message)
         elif isinstance(event, Retried) and self._output.verbose:
             eprint(f"trying again in {event.delay:.1f} s: {event.reason}")
 

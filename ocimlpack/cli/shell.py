@@ -50,17 +50,18 @@ def version(output: Output) -> None:
 
 
 @command("help", example="ocimlpack help push")
-@click.argument("name", metavar="[COMMAND]", required=False)
+@click.argument("names", metavar="[COMMAND]...", nargs=-1)
 @click.pass_context
 @pass_output
-def explain(output: Output, /, ctx: click.Context, name: str | None) -> None:
+def explain(output: Output, /, ctx: click.Context, names: tuple[str, ...]) -> None:
     """Show the help of a command."""
-    root = ctx.find_root()
-    target = root
-    if name and isinstance(root.command, click.Group):
-        _, found, _ = root.command.resolve_command(root, [name])
+    target = ctx.find_root()
+    for name in names:
+        if not isinstance(target.command, click.Group):
+            raise click.UsageError(f"{target.command_path} has no command {name!r}")
+        _, found, _ = target.command.resolve_command(target, [name])
         if found is not None:
-            target = click.Context(found, info_name=name, parent=root)
+            target = click.Context(found, info_name=name, parent=target)
     output.raw((target.get_help() + "\n").encode())
 
 

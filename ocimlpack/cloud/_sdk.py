@@ -17,6 +17,7 @@ from typing import Any, Final
 from ocimlpack.errors import (
     ConflictError,
     InputError,
+    InvalidContentError,
     NotAllowedError,
     NotFoundError,
     OcimlpackError,
@@ -26,6 +27,7 @@ from ocimlpack.errors import (
 )
 
 _TRIES: Final = 4
+_MAX_PAGES: Final = 10_000
 _TOTAL_SECONDS: Final = 30
 _LONGEST_PAUSE: Final = 4
 _TIMEOUTS: Final = (8.0, 60.0)
@@ -82,9 +84,21 @@ def client(path: str, config: Mapping[str, Any], signer: Any, endpoint: str | No
 
 
 def every(call: Any, *args: Any, **options: Any) -> list[Any]:
-    """All items of a list that comes in pages."""
-    found: list[Any] = module("pagination").list_call_get_all_results(call, *args, **options).data
-    return found
+    """All items of a list that comes in pages.
+
+    The SDK's own function for that tries each page again by a policy of its own, which is around
+    the client's: nobody would wait for that long.
+    """
+    found: list[Any] = []
+    more: dict[str, Any] = {}
+    for _ in range(_MAX_PAGES):
+        answer = call(*args, **options, **more)
+        data = answer.data
+        found += data if isinstance(data, list) else data.items
+        if not answer.has_next_page:
+            return found
+        more = {"page": answer.next_page}
+    raise InvalidContentError("a list of Oracle Cloud's has no end")
 
 
 def sign(signer: Any, method: str, url: str) -> dict[str, str]:
@@ -121,13 +135,16 @@ def explained(what: str, absent: type[OcimlpackError] = NotFoundError) -> Iterat
         yield
     except exceptions.ServiceError as error:
         raise _meaning(error, what, absent) from error
-    except (requests.ConnectionError, requests.Timeout) as error:
-        raise UnreachableError(
-            f"no connection to Oracle Cloud for {what}: {_reason(error)}",
-            hint="check the region, the proxy and the network",
-        ) from error
     except requests.RequestException as error:
-        raise UnavailableError(f"Oracle Cloud did not answer {what}: {_reason(error)}") from error
+        causes = list(_causes(error))
+        if any(isinstance(each, requests.ConnectionError) for each in causes):
+            raise UnreachableError(
+                f"no connection to Oracle Cloud for {what}: {_reason(causes)}",
+                hint="check the region, the proxy and the network",
+            ) from error
+        raise UnavailableError(
+            f"Oracle Cloud did not answer for {what}: {_reason(causes)}", hint="try again later"
+        ) from error
 
 
 def clock(headers: Mapping[str, str]) -> str | None:
@@ -165,7 +182,7 @@ def _meaning(error: Any, what: str, absent: type[OcimlpackError]) -> OcimlpackEr
         return NotAllowedError(f"Oracle Cloud does not allow {what}: {detail}", status=status)
     if status == 404:
         return absent(
-            f"Oracle Cloud has no {what}, or this identity may not see it: {detail}",
+            f"{what} is not there, or not allowed to this identity: {detail}",
             hint="a policy has to allow it: see docs/oracle-cloud.md",
             status=status,
         )
@@ -178,10 +195,17 @@ def _meaning(error: Any, what: str, absent: type[OcimlpackError]) -> OcimlpackEr
     return InputError(f"Oracle Cloud does not accept {what}: {detail}", status=status)
 
 
-def _reason(error: BaseException) -> str:
-    """The innermost of what went wrong, without addresses and object ids."""
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    """What went wrong, from the outside in. The SDK hands some causes on as arguments only."""
     inner: BaseException | None = error
     while inner is not None:
-        last, inner = inner, inner.__cause__ or inner.__context__
+        yield inner
+        given = next((each for each in inner.args if isinstance(each, BaseException)), None)
+        inner = given or inner.__cause__ or inner.__context__
+
+
+def _reason(causes: list[BaseException]) -> str:
+    """The innermost of what went wrong, in a few words."""
+    last = causes[-1]
     text = getattr(last, "strerror", None) or str(last) or type(last).__name__
     return " ".join(str(text).split())[:200]

@@ -74,21 +74,25 @@ class Image:
 
 
 class Registry:
-    """One region's container registry, by its API."""
+    """One region's container registry, by its API.
+
+    Attributes:
+        identity: as whom it is asked.
+    """
 
     def __init__(self, identity: Identity, region: str | None = None) -> None:
-        self._identity = identity
+        self.identity = identity
         self._region = region
         self._client = identity.client(_CLIENT, region)
 
     @property
     def host(self) -> str:
         """The registry's host."""
-        return registry_host(self._identity, self._region)
+        return registry_host(self.identity, self._region)
 
     def namespace(self) -> str:
         """The tenancy's namespace, which every repository's full name begins with."""
-        client = self._identity.client("object_storage.ObjectStorageClient", self._region)
+        client = self.identity.client("object_storage.ObjectStorageClient", self._region)
         with _sdk.explained("the tenancy's namespace", NotAllowedError):
             return str(client.get_namespace().data)
 
@@ -123,7 +127,7 @@ class Registry:
             readme=_readme(models, readme),
             freeform_tags=tags or {},
         )
-        with _sdk.explained(f"a repository {name} in that compartment", NotAllowedError):
+        with _sdk.explained(f"the repository {name} in that compartment", NotAllowedError):
             try:
                 return _repository(self._client.create_container_repository(details).data)
             except _sdk.module("exceptions").ServiceError as error:
@@ -149,7 +153,7 @@ class Registry:
         found = self._list(compartment, display_name=name)
         if not found:
             return None
-        with _sdk.explained(f"repository {name}"):
+        with _sdk.explained(f"the repository {name}"):
             return _repository(self._client.get_container_repository(found[0].id).data)
 
     def show(self, name: str, compartment: str | None = None) -> Repository:
@@ -173,7 +177,7 @@ class Registry:
 
     def images(self, repository: Repository) -> list[Image]:
         """The manifests of a repository, newest first, each with all its tags."""
-        with _sdk.explained(f"images of {repository.name}"):
+        with _sdk.explained(f"the images of {repository.name}"):
             rows = _sdk.every(
                 self._client.list_container_images,
                 repository.compartment,
@@ -195,21 +199,21 @@ class Registry:
         """
         models = _sdk.module("artifacts.models")
         uri = f"{self.namespace()}/{name}{version}"
-        with _sdk.explained(f"image {name}{version}"):
+        with _sdk.explained(f"the image {name}{version}"):
             found = self._client.lookup_container_image_by_uri(
                 models.LookupContainerImageByUriDetails(image_uri=uri)
             )
         return _image(found.data)
 
     def _list(self, compartment: str | None, **wanted: str) -> list[Any]:
-        where = compartment or self._identity.tenancy
+        where = compartment or self.identity.tenancy
         if where is None:
             raise InputError(
                 "the tenancy is not known for this identity", hint="add --compartment OCID"
             )
         # Only the whole tenancy can be searched with what is below it.
         subtree = {"compartment_id_in_subtree": True} if compartment is None else {}
-        with _sdk.explained("list of repositories", NotAllowedError):
+        with _sdk.explained("the list of repositories", NotAllowedError):
             return _sdk.every(self._client.list_container_repositories, where, **subtree, **wanted)
 
     def _taken(self, name: str, compartment: str) -> ConflictError:

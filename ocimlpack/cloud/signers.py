@@ -184,6 +184,9 @@ def _resource_principal(choice: Choice) -> Identity:
     if os.environ.get(RESOURCE_PRINCIPAL_VERSION) == "2.2":
         for variable in ("RPST", "PRIVATE_PEM", "REGION"):
             _check_variable(f"OCI_RESOURCE_PRINCIPAL_{variable}")
+        given = os.environ["OCI_RESOURCE_PRINCIPAL_RPST"]
+        token = Path(given).read_text("utf-8").strip() if os.path.isabs(given) else given
+        _read_token(token, "what $OCI_RESOURCE_PRINCIPAL_RPST has")
     signer = _sdk.module("auth.signers").get_resource_principals_signer()
     container = getattr(signer, "security_token", None)
     if container is not None and not container.valid():
@@ -205,6 +208,7 @@ def _workload_identity(choice: Choice) -> Identity:
                 f"the service account's {name} is not there: {path}",
                 hint="set automountServiceAccountToken: true in the pod",
             )
+    _read_token(token.read_text("utf-8").strip(), f"what the service account has in {token}")
     signer = _sdk.module("auth.signers").get_oke_workload_identity_resource_principal_signer(
         service_account_token_path=str(token),
         retry_strategy=_sdk.module("retry").NoneRetryStrategy(),

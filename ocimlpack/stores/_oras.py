@@ -22,6 +22,7 @@ from ocimlpack.errors import (
     OcimlpackError,
     UnavailableError,
     UnreachableError,
+    UnsupportedError,
 )
 from ocimlpack.progress import Reporter, Warned, ignore
 from ocimlpack.stores import credentials
@@ -100,7 +101,7 @@ class Session(Registry):  # type: ignore[misc]  # oras has no types
         self.session.trust_env = False  # else a ~/.netrc entry would replace our Authorization
         self._credential = credential
         self._auth = Authenticator(
-            host, self.origin, self._find, self._fetch_token, threading.Lock(), signer
+            host, self.origin, self._find, self._fetch_token, threading.Lock(), signer, report
         )
 
     def request(
@@ -188,6 +189,19 @@ class Session(Registry):  # type: ignore[misc]  # oras has no types
             NotAllowedError: they may not.
         """
         self.request("GET", "/v2/", what="the API at /v2/").close()
+
+    def token(self, scope: str = "") -> tuple[str, float]:
+        """A bearer token of this registry, tried, and the seconds for which it still holds.
+
+        Raises:
+            NotAllowedError: there are no credentials and no signature that it takes.
+            UnsupportedError: it asks for no such token.
+        """
+        self.ping()
+        found = self._auth.bearer(scope)
+        if found is None:
+            raise UnsupportedError(f"{self.host} asks for no token")
+        return found
 
     def do_request(
         self,

@@ -25,6 +25,10 @@ _HELPER_NAME: Final = re.compile(r"[A-Za-z0-9._-]+")
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f]")
 _FIELDS: Final = ("auth", "username", "password", "identitytoken", "registrytoken")
 
+OWN_HELPER: Final = "ocimlpack"
+"""The helper that comes with this program. It is not asked from here: what it does is done here."""
+
+_PROGRAM: Final = "docker-credential-"
 _TOKEN_USER: Final = "<token>"  # noqa: S105 - the username that says: the secret is a token
 _NOT_FOUND: Final = b"credentials not found in native keychain"
 _HELPER_TIMEOUT: Final = 30.0
@@ -54,6 +58,12 @@ class Credential:
     warning: str | None = None
 
     @property
+    def kind(self) -> str:
+        """Where it is from, in a word."""
+        helper = self.source.startswith(_PROGRAM)
+        return "credential-helper" if helper else "docker-config"
+
+    @property
     def is_useful(self) -> bool:
         """Whether there is anything secret in it; a username alone proves nothing."""
         return bool(self.secret or self.identity_token or self.registry_token)
@@ -70,6 +80,8 @@ def find(host: str) -> Credential | None:
     if path is None:
         return None
     config = DockerConfig.read(path)
+    if config.helper(server) == OWN_HELPER:
+        return None  # it has nothing stored; whoever calls signs instead
     helper = _helper(config, server)
     if helper is not None and (credential := helper.get(server)) is not None:
         return credential
@@ -117,6 +129,33 @@ def store(host: str, username: str, secret: str) -> str:
     return str(path)
 
 
+def delegate(host: str) -> str:
+    """Let other programs ask this one's helper for a registry's credentials.
+
+    Credentials that the file holds for it are forgotten: they would not be looked at any more.
+
+    Returns:
+        The config file's path.
+
+    Raises:
+        InputError: there is no home folder, or the config file is malformed or unwritable.
+        UnavailableError: another process keeps the config file locked.
+    """
+    server, path = server_of(host), default_path()
+    if path is None:
+        raise InputError(
+            "there is no home folder to keep settings in", hint="set HOME or DOCKER_CONFIG"
+        )
+
+    def change(helpers: dict[str, Any]) -> None:
+        _remove(helpers, server)
+        helpers[server] = OWN_HELPER
+
+    edit(path, change, "credHelpers")
+    _forget(path, server)
+    return str(path)
+
+
 def erase(host: str) -> bool:
     """Forget a registry's credentials, in the file under all its spellings, and in its helper.
 
@@ -131,7 +170,12 @@ def erase(host: str) -> bool:
     server, path = server_of(host), default_path()
     if path is None:
         return False
-    helper = _helper(DockerConfig.read(path), server)
+    config = DockerConfig.read(path)
+    if config.helper(server) == OWN_HELPER:
+        edit(path, lambda helpers: _remove(helpers, server), "credHelpers")
+        _forget(path, server)
+        return True
+    helper = _helper(config, server)
     forgotten = _forget(path, server)
     return (helper is not None and helper.erase(server)) or forgotten
 
@@ -204,12 +248,13 @@ def _forget(path: Path, server: str) -> bool:
     if not any(DockerConfig.read(path).entries(server)):
         return False
 
-    def change(auths: dict[str, Any]) -> None:
-        for key in matching(auths, server):
-            del auths[key]
-
-    edit(path, change)
+    edit(path, lambda auths: _remove(auths, server))
     return True
+
+
+def _remove(table: dict[str, Any], server: str) -> None:
+    for key in matching(table, server):
+        del table[key]
 
 
 def _helper(config: DockerConfig, server: str) -> _Helper | None:
@@ -221,7 +266,7 @@ def _helper(config: DockerConfig, server: str) -> _Helper | None:
             f"{config.path} names a credential helper that can't be one",
             hint="only letters, digits, '.', '_' and '-' may follow docker-credential-",
         )
-    return _Helper(f"docker-credential-{name}", config.path)
+    return _Helper(f"{_PROGRAM}{name}", config.path)
 
 
 @dataclass(frozen=True, slots=True)

@@ -68,7 +68,7 @@ class DockerConfig:
         Raises:
             InputError: it is something else.
         """
-        return self._table("auths")
+        return self.table("auths")
 
     def entries(self, server: str) -> list[Any]:
         """The entries of one registry, the one that Docker would write first."""
@@ -76,12 +76,17 @@ class DockerConfig:
 
     def helper(self, server: str) -> Any:
         """The name of a registry's credential helper; empty where it is to be in this file."""
-        helpers = self._table("credHelpers")
+        helpers = self.table("credHelpers")
         for key in matching(helpers, server):
             return helpers[key]
         return self.content.get("credsStore")
 
-    def _table(self, name: str) -> dict[str, Any]:
+    def table(self, name: str) -> dict[str, Any]:
+        """One of its tables; empty if it has none.
+
+        Raises:
+            InputError: it is something else.
+        """
         table = self.content.get(name)
         if table is None:
             return {}
@@ -143,8 +148,8 @@ def _normal(key: str) -> str | None:
     return _HUB_SERVER if host in _HUB else host
 
 
-def edit(path: Path, change: Callable[[dict[str, Any]], None]) -> None:
-    """Change the file's `auths` under a lock; all else in it stays as it is, and in its order.
+def edit(path: Path, change: Callable[[dict[str, Any]], None], table: str = "auths") -> None:
+    """Change a table of the file under a lock; all else in it stays as it is, and in its order.
 
     Raises:
         InputError: the file can't be read or written.
@@ -157,9 +162,10 @@ def edit(path: Path, change: Callable[[dict[str, Any]], None]) -> None:
         target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         with FileLock(f"{target}.lock", timeout=_LOCK_TIMEOUT, mode=0o600):
             config = DockerConfig.read(target)
-            auths = config.auths
-            change(auths)
-            config.content["auths"] = auths
+            content = config.table(table)
+            change(content)
+            if content or table in config.content:
+                config.content[table] = content
             _write(target, config.content)
     except TimeoutError:
         raise UnavailableError(

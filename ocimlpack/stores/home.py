@@ -39,6 +39,15 @@ def hosts() -> Path:
     return _cache() / "hosts"
 
 
+def audit() -> Path:
+    """The log of what was changed far away. It is neither worth a backup nor to be thrown away."""
+    if os.environ.get("OCIMLPACK_HOME"):
+        return data() / "audit.jsonl"
+    base = os.environ.get("XDG_STATE_HOME", "")
+    root = Path(base) if os.path.isabs(base) else Path.home() / ".local" / "state"
+    return root / "ocimlpack" / "audit.jsonl"
+
+
 def models() -> Path:
     """Folders of pulled models that `resolve` hands out, one a digest."""
     return data() / "models"

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from ocimlpack.errors import InputError, NotFoundError, UnsupportedError
 from ocimlpack.progress import Reporter, ignore
+from ocimlpack.retry import Policy
 from ocimlpack.spec.reference import Kind, Reference
 from ocimlpack.stores import home, settings
 from ocimlpack.stores.base import ReadableStore, Store
@@ -34,6 +35,7 @@ class Access:
         ca_file: a PEM file of authorities to trust instead of the system's.
         mirrors: where content is asked for first, before the mirrors of the configuration file.
         report: gets an event for each retry.
+        policy: how a registry's requests are tried again, if otherwise than usual.
         signer: looks for what signs requests for a registry's tokens, by its host.
         signs_first: the signer was asked for by name: stored credentials are not looked for.
     """
@@ -43,6 +45,7 @@ class Access:
     ca_file: str | None = None
     mirrors: tuple[Mirror, ...] = ()
     report: Reporter = ignore
+    policy: Policy | None = None
     signer: Callable[[str], RequestSigner | None] = lambda _: None
     signs_first: bool = False
 
@@ -119,6 +122,7 @@ def session(
     """
     from ocimlpack.stores._oras import Session
 
+    patience = {"policy": access.policy} if access.policy else {}
     return Session(
         host,
         plain_http=access.plain_http,
@@ -127,6 +131,7 @@ def session(
         report=access.report,
         credential=credential or access.credential,
         signer=access.signer,
+        **patience,
     )
 
 

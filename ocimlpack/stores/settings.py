@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Final
+from typing import Any, Final, Literal, get_args
 
 from ocimlpack.errors import InputError, InvalidReferenceError
 from ocimlpack.spec.reference import check_host, check_repository
@@ -77,22 +77,57 @@ class Mirror:
         return cls(url, host, f"{prefix}/" if prefix else "", parts.scheme == "http", ca_file)
 
 
+FallbackMode = Literal["on-failure", "mirror"]
+"""When something is pushed to a fallback: only if the registry fails, or always."""
+
+ON_FAILURE: Final[FallbackMode] = "on-failure"
+_FALLBACK_KEYS: Final = ("location", "mode")
+
+
+@dataclass(frozen=True, slots=True)
+class FallbackEntry:
+    """A registry's second place, as the file has it.
+
+    Attributes:
+        location: the place, without tag and digest.
+        mode: when it is pushed to.
+    """
+
+    location: str
+    mode: FallbackMode = ON_FAILURE
+
+
 @dataclass(frozen=True, slots=True)
 class Settings:
     """The configuration file's content.
 
     Attributes:
         mirrors: registry → its mirrors, in the order in which they are asked.
+        fallback: registry, or the beginning of a repository's name there → its second place.
         oci: what is settled for Oracle Cloud: `auth`, `profile`, `region`, `compartment`.
     """
 
     mirrors: Mapping[str, tuple[Mirror, ...]] = field(default_factory=lambda: MappingProxyType({}))
+    fallback: Mapping[str, FallbackEntry] = field(default_factory=lambda: MappingProxyType({}))
     oci: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
 
     def mirrors_of(self, host: str) -> tuple[Mirror, ...]:
         """The mirrors of a registry: those under its name, else those of every registry."""
         found = self.mirrors.get(host)
         return self.mirrors.get(ANY_HOST, ()) if found is None else found
+
+    def fallback_of(self, host: str, repository: str) -> FallbackEntry | None:
+        """A repository's second place: the one under the longest beginning of its name.
+
+        What follows that beginning is appended to the location.
+        """
+        parts = [host, *repository.split("/")]
+        for length in range(len(parts), 0, -1):
+            entry = self.fallback.get("/".join(parts[:length]))
+            if entry is not None:
+                location = "/".join([entry.location, *parts[length:]])
+                return FallbackEntry(location, entry.mode)
+        return None
 
 
 def path() -> Path:
@@ -179,6 +214,37 @@ def _read_mirror(entry: object, place: str, folder: Path) -> Mirror:
         raise InputError(f"{place}: {error.message}", hint=error.hint) from error
 
 
+def _read_fallback(table: object, _: Path) -> Mapping[str, FallbackEntry]:
+    if not isinstance(table, dict):
+        raise InputError(
+            "fallback is not a table", hint='write [fallback], then "HOST" = "LOCATION"'
+        )
+    found = {}
+    for name, entry in table.items():
+        place = f'fallback."{name}"'
+        values = {"location": entry} if isinstance(entry, str) else entry
+        if not isinstance(values, dict) or not isinstance(values.get("location"), str):
+            raise InputError(
+                f"{place} is neither a location nor a table with location = a location"
+            )
+        _check_keys(values, place, _FALLBACK_KEYS)
+        mode = values.get("mode", ON_FAILURE)
+        if mode not in get_args(FallbackMode):
+            raise InputError(
+                f"{place}: no mode is called {mode!r}",
+                hint=f"known are: {', '.join(get_args(FallbackMode))}",
+            )
+        host, slash, prefix = name.partition("/")
+        try:
+            check_host(host, name)
+            if slash:
+                check_repository(prefix, name)
+        except InvalidReferenceError as error:
+            raise InputError(f"in fallback: {error.message}") from error
+        found[name] = FallbackEntry(values["location"].rstrip("/"), mode)
+    return MappingProxyType(found)
+
+
 def _read_oci(table: object, _: Path) -> Mapping[str, str]:
     if not isinstance(table, dict):
         raise InputError("oci is not a table", hint='write [oci], then compartment = "OCID"')
@@ -199,6 +265,7 @@ def _check_keys(table: Mapping[str, Any], place: str, known: tuple[str, ...]) ->
 
 _TABLES: Final[Mapping[str, Callable[[object, Path], Any]]] = MappingProxyType(
     {
+        "fallback": _read_fallback,
         "mirrors": _read_mirrors,
         "oci": _read_oci,
     }

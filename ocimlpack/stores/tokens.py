@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
 from ocimlpack.errors import NotAllowedError, UnavailableError
+from ocimlpack.progress import Identified, Reporter, ignore
 from ocimlpack.stores import challenge as challenges
 from ocimlpack.stores.challenge import Challenge
 from ocimlpack.stores.credentials import Credential
@@ -70,6 +71,7 @@ class Authenticator:
         fetch: Fetch,
         lock: AbstractContextManager[Any],
         find_signer: Callable[[str], RequestSigner | None] = lambda _: None,
+        report: Reporter = ignore,
     ) -> None:
         """Prepare; nothing is looked up before the registry asks.
 
@@ -80,6 +82,7 @@ class Authenticator:
             fetch: makes one request to a token endpoint.
             lock: held while a token is fetched, so that many threads fetch one.
             find_signer: looks for what signs requests for tokens, where no credentials are found.
+            report: gets to know as whom the registry is asked.
         """
         self._host = host
         self._origin = origin
@@ -87,6 +90,7 @@ class Authenticator:
         self._fetch = fetch
         self._lock = lock
         self._find_signer = find_signer
+        self._report = report
         self._signer: RequestSigner | None = None
         self._looked = False
         self._credential: Credential | None = None
@@ -105,6 +109,14 @@ class Authenticator:
             return token.header
         with self._lock:
             return self._renew(self._bearer, scope, token)
+
+    def bearer(self, scope: str) -> tuple[str, float] | None:
+        """A token of this scope and the seconds for which it holds; None if none is known."""
+        header = self.header(scope)
+        token = self._tokens.get(scope)
+        if header is None or token is None:
+            return None
+        return token.header.removeprefix("Bearer "), token.expires - time.monotonic()
 
     def answer(self, header: str, scope: str, used: str | None) -> str:
         """What to send after the registry has refused a request with a challenge.
@@ -147,6 +159,11 @@ class Authenticator:
             if self._credential is None:
                 self._signer = self._find_signer(self._host)
             self._looked = True
+            if self._credential is not None:
+                account = self._credential.username or None
+                self._report(Identified(self._host, self._credential.kind, account))
+            elif self._signer is not None:
+                self._report(Identified(self._host, self._signer.kind))
         return self._credential
 
     def _renew(self, bearer: Challenge, scope: str, stale: _Token | None) -> str:

@@ -61,6 +61,8 @@ def test_json_is_the_result_as_it_is(app: App, run: Run) -> None:
         "warnings": ["no weights"],
         "plan": [],
         "dry_run": False,
+        "fallback": None,
+        "reason": None,
     }
     assert ran.stderr == "warning: no weights\n"
 

@@ -26,6 +26,7 @@ class Artifacts:
         self.cloud = cloud
         self.repositories = cloud.records.table("repositories")
         self.images = cloud.records.table("images")
+        self._created: dict[str, str] = {}
         self.settings = cloud.records.table("container-configuration")
         self.settings.setdefault(
             "configuration", {"isRepositoryCreatedOnFirstPush": True, "namespace": NAMESPACE}
@@ -55,6 +56,10 @@ class Artifacts:
                 raise missing(name)
         if details["compartmentId"] not in _ROOTS:
             raise not_found()
+        token = call.request.header("opc-retry-token")
+        if token in self._created:
+            # "retry without risk of executing that same action again", for 24 hours: the SDK.
+            return item(self.repositories[self._created[token]])
         if self.named(details["displayName"]):
             # Names are unique in the tenancy, in whatever compartment: "Creating a Repository",
             # docs.oracle.com/iaas/Content/Registry/Tasks/registrycreatingarepository.htm. The code
@@ -62,7 +67,10 @@ class Artifacts:
             raise RefusedError(
                 409, "NAMESPACE_CONFLICT", f"Repository already exists: {details['displayName']}"
             )
-        return item(self.make(details, call.caller))
+        made = self.make(details, call.caller)
+        if token:
+            self._created[token] = made["id"]
+        return item(made)
 
     def make(self, details: Document, caller: Principal) -> Document:
         """A repository, by the API or by a first push."""

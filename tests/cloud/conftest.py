@@ -1,12 +1,16 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Iterator
+import json
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from ocimlpack.cli.main import main
 from tests.cloud.cloud import make_profile
 from tests.cloud.local import LocalCloud
 from tests.live.registries import Registry, run_distribution3
@@ -27,6 +31,12 @@ def client(cloud: LocalCloud, path: str) -> Any:
         circuit_breaker_strategy=oci.circuit_breaker.NoCircuitBreakerStrategy(),
         timeout=(5, 60),
     )
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if item.path.is_relative_to(Path(__file__).parent):
+            item.add_marker(pytest.mark.live)
 
 
 @pytest.fixture(scope="session")
@@ -70,3 +80,52 @@ def alice(cloud: LocalCloud, home: Path) -> LocalCloud:
     """A home with nothing but the profile of an API key."""
     make_profile(home, cloud)
     return cloud
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    """A model that no other test has pushed: a file large enough to be hashed while it is sent,
+    and a few small ones."""
+    folder = tmp_path / "minilm"
+    folder.mkdir()
+    (folder / "README.md").write_text("# MiniLM\n\nA small model.\n")
+    config = {"architectures": ["BertModel"], "_test": os.urandom(8).hex()}
+    (folder / "config.json").write_text(json.dumps(config))
+    (folder / "weights.bin").write_bytes(os.urandom(3_000_000))
+    return folder
+
+
+@dataclass(frozen=True)
+class Ran:
+    code: int
+    stdout: str
+    stderr: str
+
+    @property
+    def sentence(self) -> str:
+        """What went wrong, without the hint."""
+        return self.stderr.splitlines()[0] if self.stderr else ""
+
+
+Cli = Callable[..., Ran]
+
+
+@pytest.fixture
+def cli(capfd: pytest.CaptureFixture[str]) -> Cli:
+    """Runs a command in this process, where the SDK is loaded already."""
+
+    def run(*arguments: str | Path) -> Ran:
+        capfd.readouterr()
+        code = main(["--no-progress", *(str(each) for each in arguments)])
+        return Ran(code, *capfd.readouterr())
+
+    return run
+
+
+def read_tree(folder: Path) -> dict[str, bytes]:
+    """The content of a folder's files, but for the receipt."""
+    return {
+        path.relative_to(folder).as_posix(): path.read_bytes()
+        for path in folder.rglob("*")
+        if path.is_file() and ".ocimlpack" not in path.parts
+    }

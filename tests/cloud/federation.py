@@ -96,7 +96,8 @@ def run_proxy(cloud: Cloud, folder: Path, address: str = "127.0.0.1") -> Iterato
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     authority.issue_cert(address).configure_cert(context)
     workload = Principal("ocid1.workload.oc1.iad.aaaaaaaaworkload", kind="workload")
-    account = "a service account's token"
+    times = {"iat": int(cloud.now()), "exp": int(cloud.now()) + 3600}
+    account = keys.make_token(keys.make("cluster"), {"sub": "system:serviceaccount", **times})
 
     def answer(request: Request, body: bytes) -> Reply:
         if request.header("authorization") != f"Bearer {account}":

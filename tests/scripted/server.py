@@ -156,7 +156,8 @@ class _Handler(BaseHTTPRequestHandler):
     def respond(self) -> None:
         script = self.server.scripted
         parts = urlsplit(self.path)
-        headers = {name.lower(): value for name, value in self.headers.items()}
+        # One that comes several times is a list: RFC 9110, section 5.3.
+        headers = {name.lower(): ", ".join(self.headers.get_all(name, [])) for name in self.headers}
         request = Request(self.command, unquote(parts.path), parts.query, headers, raw=self.path)
         script.record(request)
         fault = script.faults.striking(request)

@@ -10,7 +10,7 @@ import pytest
 
 from ocimlpack.errors import InputError
 from ocimlpack.stores import settings
-from ocimlpack.stores.settings import Mirror, Settings
+from ocimlpack.stores.settings import FallbackEntry, Mirror, Settings
 
 ROOT = Path(__file__).parents[2]
 SCHEMA: Any = json.loads((ROOT / "manifests/schema/config.schema.json").read_text("utf-8"))
@@ -96,7 +96,50 @@ def test_what_is_not_understood_is_named(config: Path, text: str, said: str) -> 
 
 
 def test_unknown_keys_come_with_those_that_are_known(config: Path) -> None:
-    assert refused(b"[fallbacks]", config).hint == "known are: mirrors"
+    assert refused(b"[nonsense]", config).hint == "known are: fallback, mirrors, oci"
+
+
+def test_what_is_settled_for_oracle_cloud(config: Path) -> None:
+    config.write_text('[oci]\nprofile = "PROD"\nregion = "fra"\n')
+    assert settings.load().oci == {"profile": "PROD", "region": "fra"}
+    assert "oci is not a table" in refused(b"oci = 1", config).message
+    assert "oci: profile is not text" in refused(b"[oci]\nprofile = 1", config).message
+    assert "unknown key: 'regoin'" in refused(b'[oci]\nregoin = "x"', config).message
+
+
+# Fallback
+
+
+def test_the_longest_beginning_of_a_name_decides(config: Path) -> None:
+    config.write_text(
+        f"""
+        [fallback]
+        "{HOST}" = "oci:/all/"
+        "{HOST}/team" = {{ location = "oci:/team", mode = "mirror" }}
+        """
+    )
+    found = settings.load()
+    assert found.fallback_of(HOST, "other/a") == FallbackEntry("oci:/all/other/a")
+    assert found.fallback_of(HOST, "team/a/b") == FallbackEntry("oci:/team/a/b", "mirror")
+    assert found.fallback_of(HOST, "team") == FallbackEntry("oci:/team", "mirror")
+    assert found.fallback_of(HOST, "teams/a") == FallbackEntry("oci:/all/teams/a")
+    assert found.fallback_of("other.example.com", "team/a") is None
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("fallback = 1", "fallback is not a table"),
+        ('[fallback]\n"a.b" = 1', "neither a location nor a table"),
+        ('[fallback]\n"a.b" = {mode = "mirror"}', "neither a location nor a table"),
+        ('[fallback]\n"a.b" = {location = "oci:x", mode = "always"}', "no mode is called 'always'"),
+        ('[fallback]\n"a.b" = {location = "oci:x", when = "x"}', "unknown key: 'when'"),
+        ('[fallback]\n"a b" = "oci:x"', "in fallback"),
+        ('[fallback]\n"a.b/UPPER" = "oci:x"', "in fallback"),
+    ],
+)
+def test_a_fallback_that_is_none(config: Path, text: str, said: str) -> None:
+    assert said in refused(text.encode(), config).message
 
 
 # Mirrors
@@ -192,9 +235,13 @@ def test_the_example_is_accepted_and_fits_the_schema(
     found = settings.load()
     assert len(found.mirrors_of(HOST)) == 2
     assert found.mirrors_of("any.example.com")
+    assert found.oci["compartment"].startswith("ocid1.compartment.")
 
 
 def test_the_schema_has_all_keys() -> None:
     assert SCHEMA["properties"].keys() == settings._TABLES.keys()
+    assert tuple(SCHEMA["properties"]["oci"]["properties"]) == settings._OCI_KEYS
+    entry = SCHEMA["properties"]["fallback"]["additionalProperties"]["oneOf"][1]
+    assert tuple(entry["properties"]) == settings._FALLBACK_KEYS
     table = SCHEMA["$defs"]["mirror"]["oneOf"][1]
     assert tuple(table["properties"]) == settings._MIRROR_KEYS
