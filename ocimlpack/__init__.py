@@ -19,6 +19,15 @@ from ocimlpack._version import __version__
 if TYPE_CHECKING:
     from ocimlpack.app.accounts import login, login_oci, logout, ocir_token
     from ocimlpack.app.audit import AuditRecord, AuditTrail, audit
+    from ocimlpack.app.catalog import (
+        CatalogModel,
+        catalog_list,
+        catalog_pull,
+        catalog_register,
+        catalog_show,
+    )
+    from ocimlpack.app.diagnosis import Diagnosis
+    from ocimlpack.app.doctor import doctor
     from ocimlpack.app.fallback import sync
     from ocimlpack.app.looking import inspect, verify
     from ocimlpack.app.moving import copy, pack, push
@@ -76,6 +85,8 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "ocimlpack.app.accounts": ("login", "login_oci", "logout", "ocir_token"),
+    "ocimlpack.app.diagnosis": ("Diagnosis",),
+    "ocimlpack.app.doctor": ("doctor",),
     "ocimlpack.app.ocir": (
         "OcirImage",
         "OcirRepository",
@@ -85,6 +96,13 @@ _HOMES = {
         "ocir_show",
     ),
     "ocimlpack.app.audit": ("AuditRecord", "AuditTrail", "audit"),
+    "ocimlpack.app.catalog": (
+        "CatalogModel",
+        "catalog_list",
+        "catalog_pull",
+        "catalog_register",
+        "catalog_show",
+    ),
     "ocimlpack.app.fallback": ("sync",),
     "ocimlpack.app.looking": ("inspect", "verify"),
     "ocimlpack.app.moving": ("copy", "pack", "push"),
@@ -139,8 +157,10 @@ __all__ = [
     "AuditRecord",
     "AuditTrail",
     "Began",
+    "CatalogModel",
     "ConflictError",
     "Content",
+    "Diagnosis",
     "Ended",
     "Event",
     "Identified",
@@ -178,7 +198,12 @@ __all__ = [
     "Warned",
     "__version__",
     "audit",
+    "catalog_list",
+    "catalog_pull",
+    "catalog_register",
+    "catalog_show",
     "copy",
+    "doctor",
     "inspect",
     "login",
     "login_oci",

@@ -1,13 +1,13 @@
 """Removes from the running environment the services of Oracle's SDK that ocimlpack never uses.
 
-For images: the whole SDK has 220 MB. What is kept is imported afterwards, so that a build fails
-rather than an image at its first use.
+For images: the whole SDK has 220 MB. What is kept is imported afterwards in a fresh interpreter, so
+that a build fails rather than an image at its first use.
 """
 
 from __future__ import annotations
 
-import importlib
 import shutil
+import subprocess
 import sys
 from pathlib import Path
 
@@ -20,6 +20,18 @@ USED = {
 }
 """Each service with the client that stands for it."""
 
+NEEDED = {"dns", "work_requests"}
+"""What the SDK itself imports."""
+
+CHECK = """
+import importlib, sys
+for path in sys.argv[1:]:
+    module, _, name = path.rpartition(".")
+    getattr(importlib.import_module(f"oci.{module}"), name)
+for module in ("auth.signers", "pagination", "regions", "retry"):
+    importlib.import_module(f"oci.{module}")
+"""
+
 
 def main() -> int:
     import oci
@@ -27,14 +39,11 @@ def main() -> int:
     home = Path(oci.__file__).parent
     services = [name for name in oci.__all__ if (home / name / "models").is_dir()]
     for name in services:
-        if name not in USED:
+        if name not in USED and name not in NEEDED:
             shutil.rmtree(home / name)
-    for service, client in USED.items():
-        getattr(importlib.import_module(f"oci.{service}"), client)
-    importlib.import_module("oci.auth.signers")
-    importlib.import_module("oci.regions")
-    importlib.import_module("oci.retry")
-    print(f"kept {len(USED)} of {len(services)} services")
+    clients = [f"{service}.{client}" for service, client in USED.items()]
+    subprocess.run([sys.executable, "-c", CHECK, *clients], check=True)
+    print(f"kept {len(USED) + len(NEEDED)} of {len(services)} services")
     return 0
 
 

@@ -27,6 +27,7 @@ from ocimlpack.stores import credentials, settings
 
 if TYPE_CHECKING:
     from ocimlpack.cloud.ocir import Registry, Repository
+    from ocimlpack.cloud.signers import Identity
     from ocimlpack.stores.tokens import RequestSigner
 
 COMPARTMENT_VARIABLE: Final = "OCIMLPACK_COMPARTMENT"
@@ -102,6 +103,18 @@ def located(ref: Reference, options: Oracle) -> Reference:
     return Reference(Kind.REGISTRY, registry.host, repository, ref.tag, ref.digest)
 
 
+def identity(options: Oracle) -> Identity:
+    """Who signs.
+
+    Raises:
+        NotAllowedError: there is no identity.
+        UnsupportedError: the SDK is not installed.
+    """
+    from ocimlpack.cloud.signers import load
+
+    return load(decide(wish(options)))
+
+
 def open_registry(options: Oracle, region: str | None = None) -> Registry:
     """The container registry's own API in a region.
 
@@ -110,10 +123,8 @@ def open_registry(options: Oracle, region: str | None = None) -> Registry:
         UnsupportedError: the SDK is not installed.
     """
     from ocimlpack.cloud.ocir import Registry
-    from ocimlpack.cloud.signers import load
 
-    wanted = wish(options)
-    return Registry(load(decide(wanted)), region or wanted.region)
+    return Registry(identity(options), region or wish(options).region)
 
 
 def provide(

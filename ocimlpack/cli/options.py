@@ -250,9 +250,8 @@ def filter_options(section: str, verb: str) -> Callable[[F], F]:
     return decorate
 
 
-def _annotations(
-    _: click.Context, __: click.Parameter, values: tuple[str, ...]
-) -> Mapping[str, str]:
+def pairs(_: click.Context, __: click.Parameter, values: tuple[str, ...]) -> Mapping[str, str]:
+    """Options of the form KEY=VALUE as a mapping."""
     found = {}
     for text in values:
         key, equals, value = text.partition("=")
@@ -274,7 +273,7 @@ def packing_options(function: F) -> F:
             "annotations",
             multiple=True,
             metavar="KEY=VALUE",
-            callback=_annotations,
+            callback=pairs,
             section=section,
             help="An annotation of the manifest. Repeatable.",
         ),
@@ -310,7 +309,14 @@ def packing_options(function: F) -> F:
             "--artifact-type",
             metavar="TYPE",
             section=section,
-            help="The manifest's artifactType, for a custom artifact.",
+            help="The manifest's artifactType, for a custom artifact; none for none.",
+        ),
+        option(
+            "--image-config",
+            is_flag=True,
+            default=None,
+            section=section,
+            help="Write the config as a container image's, for registries that take no other.",
         ),
         option(
             "--config",

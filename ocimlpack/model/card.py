@@ -87,12 +87,7 @@ _HEADS: Final = (
 _PARTS: Final = ("text_config", "vision_config", "audio_config", "encoder", "decoder")
 
 
-def read_card(text: str) -> dict[str, Value]:
-    """Fields from the front matter of a README; nothing if it has none.
-
-    Raises:
-        InvalidContentError: there is one, and it can't be read.
-    """
+def _front_matter(text: str) -> dict[str, Any]:
     match = _FRONT_MATTER.match(text)
     if match is None:
         return {}
@@ -104,8 +99,16 @@ def read_card(text: str) -> dict[str, Value]:
         value = yaml.load(match[1], Loader=yaml.BaseLoader)  # noqa: S506
     except (yaml.YAMLError, RecursionError) as error:
         raise InvalidContentError("its front matter is not YAML") from error
-    if not isinstance(value, dict):
-        return {}
+    return value if isinstance(value, dict) else {}
+
+
+def read_card(text: str) -> dict[str, Value]:
+    """Fields from the front matter of a README; nothing if it has none.
+
+    Raises:
+        InvalidContentError: there is one, and it can't be read.
+    """
+    value = _front_matter(text)
     fields: dict[str, Value] = {
         "licenses": _licenses(value),
         "languages": tuple(
@@ -121,6 +124,39 @@ def read_card(text: str) -> dict[str, Value]:
         fields["inputTypes"] = tuple(inputs.split(","))
         fields["outputTypes"] = tuple(outputs.split(","))
     return usable(fields)
+
+
+def read_metrics(text: str) -> dict[str, str]:
+    """The results that a README's front matter tells of, as name → value; nothing if of none.
+
+    A metric's name has its dataset's before it where there is one: `squad/f1`.
+
+    Raises:
+        InvalidContentError: there is front matter, and it can't be read.
+    """
+    value = _front_matter(text)
+    found: dict[str, str] = {}
+    index = value.get("model-index")
+    for model in index if isinstance(index, list) else ():
+        results = model.get("results") if isinstance(model, dict) else None
+        for result in results if isinstance(results, list) else ():
+            if isinstance(result, dict):
+                found.update(_measured(result))
+    return found
+
+
+def _measured(result: Mapping[str, Any]) -> dict[str, str]:
+    """The metrics of one result of a `model-index`."""
+    dataset = result.get("dataset")
+    prefix = dataset.get("type") if isinstance(dataset, dict) else None
+    found = {}
+    metrics = result.get("metrics")
+    for metric in metrics if isinstance(metrics, list) else ():
+        if isinstance(metric, dict):
+            name, value = metric.get("type") or metric.get("name"), metric.get("value")
+            if isinstance(name, str) and isinstance(value, str):
+                found[f"{prefix}/{name}" if isinstance(prefix, str) else name] = value
+    return found
 
 
 def read_config(raw: bytes) -> dict[str, Value]:

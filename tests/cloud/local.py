@@ -7,6 +7,7 @@ from urllib.parse import parse_qs
 
 from tests.cloud.artifacts import Artifacts
 from tests.cloud.cloud import Cloud
+from tests.cloud.datascience import DataScience
 from tests.cloud.federation import Federation
 from tests.cloud.logging import Logging
 from tests.cloud.objectstorage import ObjectStorage
@@ -21,6 +22,7 @@ class LocalCloud(Cloud):
 
     Attributes:
         artifacts: the container repositories' API.
+        datascience: the model catalog.
         ocir: the container registry's front.
         policies: identity policies.
         storage: object storage.
@@ -37,6 +39,7 @@ class LocalCloud(Cloud):
         self.policies = Policies(self)
         self.storage = ObjectStorage(self, self.policies)
         self.logging = Logging(self, self.storage.store.buckets)
+        self.datascience = DataScience(self)
         self.federation = Federation(self)
         self.ocir = Ocir(self, self.artifacts, upstream)
         self.route_open("/local-cloud/wait$", self._wait)

@@ -91,7 +91,7 @@ def test_models_are_fetched_by_digest_with_arguments_that_the_command_takes(
     document: Document,
 ) -> None:
     name, *arguments = ours(document)["args"]
-    with click.Context(cli, info_name="ocimlpack") as ctx:
+    with click.Context(cli, help_option_names=["-h", "--help"]) as ctx:
         command = cli.get_command(ctx, name)
         assert command is not None
         parsed = command.make_context(name, list(arguments), parent=ctx)
