@@ -134,7 +134,7 @@ def bucket() -> None:
 def provision(
     output: Output, /, bucket: str | None, dry_run: bool, yes: bool, **options: Any
 ) -> None:
-    """Make a bucket for models, or bring one in line, after showing what would be done."""
+    """Make a bucket for models or bring one in line, as planned."""
     from ocimlpack.app import bucket as app
 
     def approve(plan: BucketPlan) -> bool:
@@ -142,8 +142,9 @@ def provision(
             output.note(line)
         if plan.count("refuse"):
             return True  # what is refused is the error
-        return yes or _ask("Do that? [y/N] ").strip().lower() in {"y", "yes"}
+        return yes or _ask("Do that? [y/N] ").lower() in {"y", "yes"}
 
+    _require_eyes(output, yes or dry_run, "--yes or --dry-run")
     with reporting(output) as report:
         done = app.bucket_provision(
             bucket, approve=approve, dry_run=dry_run, report=report, **given(options)
@@ -173,7 +174,7 @@ def provision(
 @_wanted
 @pass_output
 def status(output: Output, /, bucket: str | None, **options: Any) -> None:
-    """Compare a bucket with what it is to be; exit code 7 if it differs."""
+    """Compare a bucket with what it is to be (7 on drift)."""
     from ocimlpack.app import bucket as app
 
     found = app.bucket_status(bucket, **given(options))
@@ -200,19 +201,21 @@ def status(output: Output, /, bucket: str | None, **options: Any) -> None:
 def destroy(
     output: Output, /, bucket: str | None, confirm: str | None, force: bool, **options: Any
 ) -> None:
-    """Remove a bucket that `bucket provision` made, with its logs and its policy."""
+    """Remove a bucket that provision made, with its logs."""
     from ocimlpack.app import bucket as app
 
     def ask(content: BucketContent) -> str:
         for line in _content(content):
             output.note(line)
-        return _ask(f"Type the bucket's name to remove that for good: {content.name}? ").strip()
+        return _ask(f"Type the bucket's name to remove that for good: {content.name}? ")
 
+    _require_eyes(output, confirm is not None, "--confirm NAME")
     with reporting(output) as report:
         done = app.bucket_destroy(
             bucket, confirm=confirm or ask, force=force, report=report, **given(options)
         )
-    output.result(done, *(f"removed {line}" for line in done.removed))
+    whole = f"the bucket {done.name}" in done.removed
+    output.result(done, f"removed {'' if whole else 'what was left of '}the bucket {done.name}")
 
 
 @command(
@@ -233,7 +236,7 @@ def export(
     language: Literal["terraform", "pulumi"] | None,
     **options: Any,
 ) -> None:
-    """Print the same bucket as infrastructure code, without asking anybody."""
+    """Print the same bucket as infrastructure code."""
     if language is None:
         raise click.UsageError("which code? add --terraform or --pulumi")
     from ocimlpack.app import bucket as app
@@ -245,20 +248,27 @@ def export(
         output.raw(code.text.encode())
 
 
-def _ask(question: str) -> str:
-    """What a person types.
+def _require_eyes(output: Output, decided: bool, instead: str) -> None:
+    """Refuse to ask a question about something that is not shown.
 
     Raises:
-        InputError: there is nobody to ask.
+        click.UsageError: nobody would see it, or be there to answer.
+        InputError: the same.
     """
+    if decided:
+        return
+    if output.json or output.quiet:
+        raise click.UsageError(f"with --json and -q nobody sees what is asked about: add {instead}")
     if sys.stdin is None or not sys.stdin.isatty():
         raise InputError(
-            "nothing was changed: there is no terminal to ask on",
-            hint="add --yes, or for bucket destroy --confirm NAME",
+            "nothing was changed: there is no terminal to ask on", hint=f"add {instead}"
         )
-    # Standard output carries the result alone.
+
+
+def _ask(question: str) -> str:
+    """What a person types; standard output carries the result alone."""
     answer: str = click.prompt(question, prompt_suffix="", default="", show_default=False, err=True)
-    return answer
+    return answer.strip()
 
 
 def _plan(name: str, region: str, steps: Sequence[BucketStep]) -> Iterator[str]:

@@ -39,6 +39,16 @@ _NAME: Final = re.compile(r"[A-Za-z0-9._-]{1,256}\Z")
 _RULE_NAME: Final = re.compile(r"[A-Za-z0-9._-]{1,200}\Z")
 _REGION: Final = re.compile(r"[a-z]{2,3}-[a-z]+(-[a-z]+)*-[0-9]+\Z|[a-z]{3}\Z")
 _OCID: Final = re.compile(r"ocid1\.([a-z]+)\.[a-z0-9]+\.[a-z0-9-]*\.[A-Za-z0-9._-]+\Z")
+_SWITCHES: Final = {
+    "enabled": True,
+    "true": True,
+    "on": True,
+    "yes": True,
+    "false": False,
+    "off": False,
+}
+"""What people write for a setting whose values are others: the first of them, or the last."""
+
 _MAX_TAGS: Final = 9
 """Ten freeform tags a resource, of which one is ours:
 https://docs.oracle.com/en-us/iaas/Content/Tagging/Concepts/taggingoverview.htm"""
@@ -374,6 +384,8 @@ def _one_of(given: Given, what: str, values: tuple[str, ...]) -> str:
     if value in values:
         return value
     same = next((each for each in values if each.lower() == value.lower()), None)
+    if same is None and value.lower() in _SWITCHES:
+        same = values[0] if _SWITCHES[value.lower()] else values[-1]
     *first, last = values
     said = f"{', '.join(first)} or {last}" if first else last
     raise given.wrong(f"{what} is {said}, not {value!r:.60}", f"{what}: {same}" if same else None)

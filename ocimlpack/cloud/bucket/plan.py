@@ -87,10 +87,13 @@ def compare(spec: Spec, standing: Standing, now: datetime) -> Plan:
         standing: what is.
         now: when addresses are looked at for whether they have expired.
     """
+    bucket = _bucket(spec, standing.bucket)
+    if bucket.fate == "refuse":
+        return Plan((bucket,))  # all else would be about another bucket than this
     return Plan(
         (
             *_policy(spec, standing),
-            _bucket(spec, standing.bucket),
+            bucket,
             *_lifecycle(spec, standing),
             *_logs(spec, standing),
             *_read_url(spec, standing, now),

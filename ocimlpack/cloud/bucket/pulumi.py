@@ -22,7 +22,7 @@ Written by `ocimlpack bucket export --pulumi`. Needs pulumi and pulumi-oci; the 
 import pulumi
 import pulumi_oci as oci
 
-COMPARTMENT = {compartment!r}
+COMPARTMENT = "{compartment}"
 
 namespace = oci.objectstorage.get_namespace(compartment_id=COMPARTMENT).namespace
 '''

@@ -13,7 +13,7 @@ from ocimlpack.cloud.bucket.services import Services
 from ocimlpack.cloud.bucket.spec import MARK, Logs, is_ours, policy_name
 from ocimlpack.cloud.bucket.standing import Log, LogGroup, Policy, Standing, Url
 from ocimlpack.errors import ConflictError, NotAllowedError, NotFoundError
-from ocimlpack.progress import Noted, Planned, Reporter, Warned
+from ocimlpack.progress import Noted, Reporter, Warned
 from ocimlpack.transfer import pool
 
 _JOBS: Final = 8
@@ -51,7 +51,7 @@ class Holdings:
             (self.uploads, "unfinished upload", ""),
             (self.urls, "pre-authenticated request", ""),
         )
-        said = [f"{n:,} {noun}{'' if n == 1 else 's'}{rest}" for n, noun, rest in counted if n]
+        said = [_counted(*each) for each in counted if each[0]]
         return ", ".join(said) or "nothing"
 
 
@@ -174,18 +174,19 @@ def _empty(services: Services, name: str, report: Reporter, say: Callable[[str],
             found = client.list_object_versions(namespace, name, limit=_PAGE).data.items
             if not found:
                 break
-            report(Planned("deleting", len(found), 0))
             pool.run([_deletion(client, namespace, name, each) for each in found], _JOBS)
             count += len(found)
+            if len(found) == _PAGE:
+                report(Noted(f"removed {count:,} versions of objects so far"))
         else:
             raise ConflictError(
                 f"the bucket {name} doesn't get empty: somebody goes on writing to it",
                 hint="stop that, and run the command again",
             )
     if uploads:
-        say(f"{len(uploads):,} unfinished uploads")
+        say(_counted(len(uploads), "unfinished upload"))
     if count:
-        say(f"{count:,} versions of objects")
+        say(_counted(count, "version", " of objects"))
 
 
 def _deletion(client: Any, namespace: str, bucket: str, version: Any) -> Callable[[Any], None]:
@@ -213,6 +214,10 @@ def _remove_logs(
             return  # others log there as well
         services.logging.delete_log_group(group.ocid)
     say(f"the log group {group.name}")
+
+
+def _counted(count: int, noun: str, rest: str = "") -> str:
+    return f"{count:,} {noun}{'' if count == 1 else 's'}{rest}"
 
 
 @contextmanager

@@ -5,6 +5,7 @@ https://registry.terraform.io/providers/oracle/oci/latest/docs
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
@@ -188,25 +189,30 @@ def _block(kind: str, name: str, lines: Sequence[str]) -> str:
 
 
 def _arguments(depth: int, /, **arguments: Value) -> Iterator[str]:
-    """Lines of arguments, aligned as `terraform fmt` does; those that are None are left out."""
+    """Lines of arguments; those that are None are left out.
+
+    Neighbours that take one line each are aligned, as `terraform fmt` does it.
+    """
     given = {name: value for name, value in arguments.items() if value is not None}
-    short = [name for name, value in given.items() if _fits(value)]
-    room = max(map(len, short), default=0)
     indent = "  " * depth
-    for name, value in given.items():
-        if _fits(value):
-            yield f"{indent}{name:<{room}} = {_expression(value)}"
-        elif isinstance(value, Mapping):
-            inner = max(len(_quoted(key)) for key in value)
-            yield f"{indent}{name} = {{"
-            for key, text in value.items():
-                yield f"{indent}  {_quoted(key):<{inner}} = {_quoted(text)}"
-            yield f"{indent}}}"
-        elif not isinstance(value, (str, int)):
-            yield f"{indent}{name} = ["
-            for text in value:
-                yield f"{indent}  {_quoted(text)},"
-            yield f"{indent}]"
+    for fits, group in itertools.groupby(given, key=lambda name: _fits(given[name])):
+        names = list(group)
+        room = max(map(len, names))
+        for name in names:
+            value = given[name]
+            if fits:
+                yield f"{indent}{name:<{room}} = {_expression(value)}"
+            elif isinstance(value, Mapping):
+                inner = max(len(_quoted(key)) for key in value)
+                yield f"{indent}{name} = {{"
+                for key, text in value.items():
+                    yield f"{indent}  {_quoted(key):<{inner}} = {_quoted(text)}"
+                yield f"{indent}}}"
+            elif not isinstance(value, (str, int)):
+                yield f"{indent}{name} = ["
+                for text in value:
+                    yield f"{indent}  {_quoted(text)},"
+                yield f"{indent}]"
 
 
 def _fits(value: Value) -> bool:
