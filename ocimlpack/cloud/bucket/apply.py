@@ -201,17 +201,27 @@ class Applier:
             for space, tags in spec.defined_tags.items():
                 merged[space] = {**merged.get(space, {}), **tags}
             fields["defined_tags"] = merged
-        with _sdk.explained(f"a change of the bucket {spec.name}", NotAllowedError):
-            found = self._in_force(
-                lambda: self._services.storage.update_bucket(
-                    self._services.namespace,
-                    spec.name,
-                    models.UpdateBucketDetails(**fields),
-                    if_match=bucket.etag,
-                ),
-                "the permission to use the key",
-            )
-        self.bucket = reading.bucket_of(found.data)
+        try:
+            with _sdk.explained(f"a change of the bucket {spec.name}", NotAllowedError):
+                found = self._in_force(
+                    lambda: self._services.storage.update_bucket(
+                        self._services.namespace,
+                        spec.name,
+                        models.UpdateBucketDetails(**fields),
+                        if_match=bucket.etag,
+                    ),
+                    "the permission to use the key",
+                )
+        except ConflictError as error:
+            self.bucket = reading.read_bucket(self._services, spec.name)
+            if self.bucket is None or bucket_changes(spec, self.bucket):
+                raise ConflictError(
+                    f"the bucket {spec.name} was changed by somebody else meanwhile",
+                    hint="run the command again",
+                    status=error.status,
+                ) from error
+        else:
+            self.bucket = reading.bucket_of(found.data)
         self._say(f"changed the bucket {spec.name}: {', '.join(changes)}")
 
     def _lifecycle(self, step: Step) -> None:
@@ -220,6 +230,8 @@ class Applier:
         spec = self._spec
         for _ in range(_MERGES):
             current = reading.read_lifecycle(self._services, spec.name)
+            if sorted(current.ours, key=str) == sorted(spec.rules, key=str):
+                return  # an answer was lost, or somebody was faster
             items = [raw for _, raw in current.others] + [_rule(rule) for rule in spec.rules]
             try:
                 self._put_lifecycle(items, current.etag)
@@ -341,7 +353,7 @@ class Applier:
         client, namespace = self._services.storage, self._services.namespace
         with _sdk.explained(f"the address to read {self._spec.name} by", NotAllowedError):
             same = [url for url in self._standing.urls if url.name == wanted.name]
-            kept = next((url for url in same if url.expires == wanted.expires), None)
+            kept = next((url.ocid for url in same if url.expires == wanted.expires), None)
             if kept is None:
                 details = models.CreatePreauthenticatedRequestDetails(
                     name=wanted.name,
@@ -352,9 +364,11 @@ class Applier:
                 made = client.create_preauthenticated_request(
                     namespace, self._spec.name, details
                 ).data
+                kept = made.id
                 self.read_url = made.full_path or f"{client.base_client.endpoint}{made.access_uri}"
-            for url in same:
-                if url is not kept:
+            # Looked for again: where an answer was lost, the SDK has made another one.
+            for url in reading.read_urls(self._services, self._spec.name):
+                if url.name == wanted.name and url.ocid != kept:
                     client.delete_preauthenticated_request(namespace, self._spec.name, url.ocid)
         self._say(f"made the address {step.name}, until {_timestamp(wanted.expires)}")
 

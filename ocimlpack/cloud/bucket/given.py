@@ -425,13 +425,14 @@ def _tags(given: Given, key: str) -> Mapping[str, Any]:
             raise given.wrong(f"there may be {_MAX_TAGS} tags, not {len(value)}")
         if MARK in value:
             raise given.wrong(f"the tag {MARK} says what was made here: choose another key")
-        texts = dict(value)
+        texts, longest = dict(value), 100
     else:
+        longest = 201  # a namespace, a dot and a key
         texts = {
             f"{space}.{name}": text for space, of in value.items() for name, text in of.items()
         }
     for name, text in texts.items():
-        if not 0 < len(name) <= 201 or len(text) > 256:
+        if not 0 < len(name) <= longest or len(text) > 256:
             raise given.wrong(
                 f"the tag {name!r:.60} is longer than 100 characters, or its value than 256"
             )
