@@ -313,7 +313,7 @@ def bucket_destroy(
     services = _services(options, fields.get("region"))
     logs = fields["access_logs"].value if "access_logs" in fields else Logs()
     where = str(fields["compartment"].value) if "compartment" in fields else None
-    standing = removal.find(services, name, where, log_group or logs.group, report)
+    compartment, standing = removal.find(services, name, where, log_group or logs.group, report)
     content = _content(name, services, standing)
     if not content.there and not content.beside:
         raise removal.nothing_left(name)
@@ -330,7 +330,7 @@ def bucket_destroy(
         )
     with audit.recording("bucket destroy", name, {"report": report}) as (entry, _):
         entry.identity = services.identity.kind
-        done = removal.remove(services, name, standing, report)
+        done = removal.remove(services, name, compartment, standing, report)
     return RemovedBucket(name, tuple(done))
 
 

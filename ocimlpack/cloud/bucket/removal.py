@@ -11,7 +11,7 @@ from ocimlpack.cloud import _sdk
 from ocimlpack.cloud.bucket import standing as reading
 from ocimlpack.cloud.bucket.services import Services
 from ocimlpack.cloud.bucket.spec import MARK, Logs, is_ours, policy_name
-from ocimlpack.cloud.bucket.standing import Log, LogGroup, Policy, Standing, Url
+from ocimlpack.cloud.bucket.standing import LogGroup, Policy, Standing, Url
 from ocimlpack.errors import ConflictError, NotAllowedError, NotFoundError
 from ocimlpack.progress import Noted, Reporter, Warned
 from ocimlpack.transfer import pool
@@ -57,8 +57,8 @@ class Holdings:
 
 def find(
     services: Services, name: str, compartment: str | None, group: str, report: Reporter
-) -> Standing:
-    """What stands of a bucket that is to go, and of what was made with it.
+) -> tuple[str, Standing]:
+    """The compartment of a bucket that is to go, and what stands of it and was made with it.
 
     Raises:
         ConflictError: the bucket was not made here.
@@ -74,10 +74,10 @@ def find(
     if where is None:
         raise nothing_left(name)
     try:
-        return reading.read(services, name, where, logs=Logs(group=group))
+        return where, reading.read(services, name, where, logs=Logs(group=group))
     except NotAllowedError as error:
         report(Warned(f"logs are left alone: {error.message}"))
-        return reading.read(services, name, where, logs=None)
+        return where, reading.read(services, name, where, logs=None)
 
 
 def look_into(services: Services, standing: Standing) -> Holdings:
@@ -99,8 +99,17 @@ def look_into(services: Services, standing: Standing) -> Holdings:
     return Holdings(len(versions), size, len(uploads), len(others))
 
 
-def remove(services: Services, name: str, standing: Standing, report: Reporter) -> list[str]:
+def remove(
+    services: Services, name: str, compartment: str, standing: Standing, report: Reporter
+) -> list[str]:
     """Take it all away: content, logs, bucket, policy; what was not made here stays.
+
+    Args:
+        services: where it is.
+        name: the bucket's.
+        compartment: where its logs and its policy are.
+        standing: what there is.
+        report: told what has gone.
 
     Returns:
         What went, a line each.
@@ -114,7 +123,7 @@ def remove(services: Services, name: str, standing: Standing, report: Reporter) 
     if standing.bucket is not None:
         _remove_urls(services, name, standing.urls, say)
         _empty(services, name, report, say)
-    _remove_logs(services, standing.group, standing.logs, say)
+    _remove_logs(services, name, compartment, standing, say)
     if standing.bucket is not None:
         with (
             _sdk.explained(f"the deletion of the bucket {name}", NotAllowedError),
@@ -122,8 +131,11 @@ def remove(services: Services, name: str, standing: Standing, report: Reporter) 
         ):
             services.storage.delete_bucket(services.namespace, name)
         say(f"the bucket {name}")
-    for policy in _policies(name, standing):
-        with _sdk.explained(f"the deletion of the policy {policy.name}", NotAllowedError):
+    for policy in _policies(name, standing.policies or ()):
+        with (
+            _sdk.explained(f"the deletion of the policy {policy.name}", NotAllowedError),
+            _gone(lambda: not _policies(name, reading.read_policies(services, compartment) or ())),
+        ):
             services.policies.delete_policy(policy.ocid)
         say(f"the policy {policy.name}")
     return done
@@ -133,7 +145,7 @@ def beside(name: str, standing: Standing) -> tuple[str, ...]:
     """What was made with the bucket, and goes with it."""
     return (
         *(f"the log {log.name}" for log in standing.logs if log.is_ours),
-        *(f"the policy {policy.name}" for policy in _policies(name, standing)),
+        *(f"the policy {policy.name}" for policy in _policies(name, standing.policies or ())),
     )
 
 
@@ -145,12 +157,8 @@ def nothing_left(name: str) -> NotFoundError:
     )
 
 
-def _policies(name: str, standing: Standing) -> tuple[Policy, ...]:
-    return tuple(
-        policy
-        for policy in standing.policies or ()
-        if policy.is_ours and policy.name == policy_name(name)
-    )
+def _policies(name: str, policies: tuple[Policy, ...]) -> tuple[Policy, ...]:
+    return tuple(each for each in policies if each.is_ours and each.name == policy_name(name))
 
 
 def _remove_urls(
@@ -200,20 +208,31 @@ def _deletion(client: Any, namespace: str, bucket: str, version: Any) -> Callabl
 
 def _remove_logs(
     services: Services,
-    group: LogGroup | None,
-    logs: tuple[Log, ...],
+    name: str,
+    compartment: str,
+    standing: Standing,
     say: Callable[[str], None],
 ) -> None:
+    group = standing.group
     if group is None:
         return
     with _sdk.explained(f"the logs of the group {group.name}", NotAllowedError):
-        for log in (log for log in logs if log.is_ours):
-            services.logging.delete_log(group.ocid, log.ocid)
+        for log in (log for log in standing.logs if log.is_ours):
+            _remove_log(services, name, group, log.ocid)
             say(f"the log {log.name}")
         if not group.is_ours or _sdk.every(services.logging.list_logs, group.ocid):
             return  # others log there as well
-        services.logging.delete_log_group(group.ocid)
+        with _gone(lambda: reading.read_group(services, compartment, group.name) is None):
+            services.logging.delete_log_group(group.ocid)
     say(f"the log group {group.name}")
+
+
+def _remove_log(services: Services, bucket: str, group: LogGroup, ocid: str) -> None:
+    def is_gone() -> bool:
+        return ocid not in {log.ocid for log in reading.read_logs(services, group, bucket)}
+
+    with _gone(is_gone):
+        services.logging.delete_log(group.ocid, ocid)
 
 
 def _counted(count: int, noun: str, rest: str = "") -> str:
