@@ -140,11 +140,10 @@ def provision(
     def approve(plan: BucketPlan) -> bool:
         for line in _plan(plan.bucket, plan.region, plan.steps):
             output.note(line)
-        if plan.count("refuse"):
-            return True  # what is refused is the error
-        return yes or _ask("Do that? [y/N] ").lower() in {"y", "yes"}
+        if yes or plan.count("refuse"):  # what is refused is the error
+            return True
+        return _ask(output, "Do that? [y/N] ", "--yes").lower() in {"y", "yes"}
 
-    _require_eyes(output, yes or dry_run, "--yes or --dry-run")
     with reporting(output) as report:
         done = app.bucket_provision(
             bucket, approve=approve, dry_run=dry_run, report=report, **given(options)
@@ -207,9 +206,9 @@ def destroy(
     def ask(content: BucketContent) -> str:
         for line in _content(content):
             output.note(line)
-        return _ask(f"Type the bucket's name to remove that for good: {content.name}? ")
+        question = f"Type the bucket's name to remove that for good: {content.name}? "
+        return _ask(output, question, "--confirm NAME")
 
-    _require_eyes(output, confirm is not None, "--confirm NAME")
     with reporting(output) as report:
         done = app.bucket_destroy(
             bucket, confirm=confirm or ask, force=force, report=report, **given(options)
@@ -248,25 +247,21 @@ def export(
         output.raw(code.text.encode())
 
 
-def _require_eyes(output: Output, decided: bool, instead: str) -> None:
-    """Refuse to ask a question about something that is not shown.
+def _ask(output: Output, question: str, instead: str) -> str:
+    """What a person types; standard output carries the result alone.
 
     Raises:
-        click.UsageError: nobody would see it, or be there to answer.
-        InputError: the same.
+        InputError: nobody has seen what it is about, or nobody is there to answer.
     """
-    if decided:
-        return
     if output.json or output.quiet:
-        raise click.UsageError(f"with --json and -q nobody sees what is asked about: add {instead}")
+        raise InputError(
+            "nothing was changed: with --json and -q nobody sees what is asked about",
+            hint=f"add {instead}",
+        )
     if sys.stdin is None or not sys.stdin.isatty():
         raise InputError(
             "nothing was changed: there is no terminal to ask on", hint=f"add {instead}"
         )
-
-
-def _ask(question: str) -> str:
-    """What a person types; standard output carries the result alone."""
     answer: str = click.prompt(question, prompt_suffix="", default="", show_default=False, err=True)
     return answer.strip()
 
