@@ -162,6 +162,13 @@ def explained(what: str, absent: type[OcimlpackError] = NotFoundError) -> Iterat
         ) from error
 
 
+def refusal(error: BaseException) -> tuple[int, str]:
+    """Status and code of what the service answered; 0 and nothing for any other error."""
+    if isinstance(error, module("exceptions").ServiceError):
+        return int(error.status), str(error.code or "")
+    return 0, ""
+
+
 def clock(headers: Mapping[str, str]) -> str | None:
     """What to say of this machine's clock, by the date of an answer; None if it is right."""
     try:
