@@ -26,6 +26,8 @@ if TYPE_CHECKING:
         catalog_register,
         catalog_show,
     )
+    from ocimlpack.app.diagnosis import Diagnosis
+    from ocimlpack.app.doctor import doctor
     from ocimlpack.app.fallback import sync
     from ocimlpack.app.looking import inspect, verify
     from ocimlpack.app.moving import copy, pack, push
@@ -83,6 +85,8 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "ocimlpack.app.accounts": ("login", "login_oci", "logout", "ocir_token"),
+    "ocimlpack.app.diagnosis": ("Diagnosis",),
+    "ocimlpack.app.doctor": ("doctor",),
     "ocimlpack.app.ocir": (
         "OcirImage",
         "OcirRepository",
@@ -156,6 +160,7 @@ __all__ = [
     "CatalogModel",
     "ConflictError",
     "Content",
+    "Diagnosis",
     "Ended",
     "Event",
     "Identified",
@@ -198,6 +203,7 @@ __all__ = [
     "catalog_register",
     "catalog_show",
     "copy",
+    "doctor",
     "inspect",
     "login",
     "login_oci",

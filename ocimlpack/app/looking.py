@@ -19,7 +19,7 @@ from ocimlpack.spec.descriptor import Descriptor
 from ocimlpack.spec.digest import Digest
 from ocimlpack.spec.gojson import decode
 from ocimlpack.spec.manifest import MAX_SIZE, Index, Manifest
-from ocimlpack.spec.mediatypes import MODEL_CONFIG
+from ocimlpack.spec.mediatypes import MODEL_CONFIG, OCI_CONFIG
 from ocimlpack.spec.reference import Kind, Reference
 from ocimlpack.stores import open as stores
 from ocimlpack.stores.base import ReadableStore
@@ -168,12 +168,17 @@ def _config(store: ReadableStore, node: Manifest) -> bytes:
 
 
 def _model(node: Manifest, config: bytes) -> dict[str, Any]:
-    """What a ModelPack config says, in one map; of other configs nothing is understood."""
-    if node.config.media_type != MODEL_CONFIG:
+    """What a ModelPack config says, in one map, also where it is part of an image's.
+
+    Of other configs nothing is understood.
+    """
+    if node.config.media_type not in {MODEL_CONFIG, OCI_CONFIG}:
         return {}
     document = decode(config, "the config")
     if not isinstance(document, dict):
         raise InvalidContentError("the config is not a JSON object")
+    if node.config.media_type == OCI_CONFIG and "modelfs" not in document:
+        return {}  # it is an image indeed
     said: dict[str, Any] = {}
     for part in ("descriptor", "config"):
         value = document.get(part)

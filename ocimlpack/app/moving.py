@@ -208,6 +208,7 @@ def _plan(folder: Path, options: Moving) -> packing.Plan:
             config=options.get("config"),
             created=options.get("created"),
             dereference=options.get("dereference", False),
+            image_config=options.get("image_config", False),
         ),
     )
     for warning in planned.warnings:

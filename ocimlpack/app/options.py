@@ -75,10 +75,12 @@ class Packing(TypedDict, total=False):
         annotations: annotations of the manifest.
         include: glob patterns; only files that match one are packed.
         exclude: glob patterns; files that match one are left out.
-        artifact_type: the manifest's artifactType, for a custom artifact.
+        artifact_type: the manifest's artifactType, for a custom artifact; `none` for none.
         config: `FILE:MEDIATYPE`, the config blob of a custom artifact.
         created: an RFC 3339 time to record; default is SOURCE_DATE_EPOCH, and without that no time.
         dereference: pack what a link points to, also outside the folder.
+        image_config: write the config as that of a container image, for registries that take no
+            other.
         rehash: read every file, also those that are unchanged since they were packed before.
     """
 
@@ -93,6 +95,7 @@ class Packing(TypedDict, total=False):
     config: str | None
     created: str | None
     dereference: bool
+    image_config: bool
     rehash: bool
 
 

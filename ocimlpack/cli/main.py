@@ -82,6 +82,7 @@ COMMANDS: Final[dict[str, dict[str, Entry]]] = {
         "ocir": Entry("ocir", "ocir", "Make and list repositories of Oracle's registry."),
     },
     "Housekeeping": {
+        "doctor": Entry("doctor", "doctor", "Say how transfers go from here, and what is wrong."),
         "audit": Entry("audit", "audit", "Show what was changed far away, and by whom."),
         "verify": Entry("looking", "verify", "Check files or content against their digests."),
         "rm": Entry("naming", "rm", "Remove a tag or a packed model."),

@@ -309,7 +309,14 @@ def packing_options(function: F) -> F:
             "--artifact-type",
             metavar="TYPE",
             section=section,
-            help="The manifest's artifactType, for a custom artifact.",
+            help="The manifest's artifactType, for a custom artifact; none for none.",
+        ),
+        option(
+            "--image-config",
+            is_flag=True,
+            default=None,
+            section=section,
+            help="Write the config as a container image's, for registries that take no other.",
         ),
         option(
             "--config",

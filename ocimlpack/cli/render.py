@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
 import re
+import textwrap
 import unicodedata
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
+    from ocimlpack.app.diagnosis import Diagnosis, Fact, Finding, Section
     from ocimlpack.app.results import Inspected, InspectedFile, Transferred
 
 # Controls (C0, DEL, C1), formats (bidi overrides, zero-width characters), lone surrogates, and the
@@ -20,6 +23,12 @@ _UNITS: Final = ("B", "KiB", "MiB", "GiB", "TiB", "PiB")
 _SHORT_DIGEST: Final = 12
 _LISTED: Final = 6
 """Values of a list that text shows; JSON has all of them."""
+
+_PAGE: Final = 96
+"""Columns of a page that people paste elsewhere."""
+_MARKS: Final = {"": "", "ok": "ok", "no": "no", "unknown": "?"}
+_ALIKE: Final = 3
+"""So many facts in a row that say the same are one line."""
 
 _LABELS: Final = {
     "name": "Name",
@@ -186,3 +195,59 @@ def _words(value: Any) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     return str(value)
+
+
+def diagnosis(found: Diagnosis) -> list[str]:
+    """A page for a person to paste elsewhere: plain, aligned, the marks in words."""
+    made = found.made.replace("T", " ").replace("Z", " UTC")
+    lines = [f"ocimlpack doctor {found.reference}".rstrip() + f", {made}"]
+    for section in found.sections:
+        lines += ["", *_section(section)]
+    lines += ["", "Findings" if found.findings else "Findings: none"]
+    for number, finding in enumerate(found.findings, 1):
+        lines += _finding(number, finding)
+    return [escape(line) for line in lines]
+
+
+def _section(section: Section) -> Iterator[str]:
+    title = section.name.capitalize()
+    yield f"{title}: {section.about}" if section.about else title
+    rows = [
+        row
+        for _, alike in itertools.groupby(section.facts, key=lambda fact: (fact.state, fact.value))
+        for row in _rows(list(alike))
+    ]
+    room = max(len(name) for _, name, _ in rows)
+    for mark, name, value in rows:
+        head = f"  {mark:<3} {name:<{room}}  "
+        yield from _wrapped(head, value)
+
+
+def _rows(alike: Sequence[Fact]) -> Iterator[tuple[str, str, str]]:
+    """Mark, name and value of facts that say the same: in one line, if there are many."""
+    if len(alike) >= _ALIKE and alike[0].state == "unknown":
+        yield _MARKS["unknown"], f"{alike[0].name} and {len(alike) - 1} more", alike[0].value
+        return
+    for fact in alike:
+        instead = f"instead: {fact.instead}" if fact.instead else ""
+        value = "; ".join(part for part in (fact.value, instead) if part)
+        yield _MARKS[fact.state], fact.name, value
+
+
+def _finding(number: int, finding: Finding) -> Iterator[str]:
+    yield from _wrapped(f"  {number}. ", finding.problem)
+    if finding.help:
+        yield from _wrapped(" " * 5, finding.help)
+
+
+def _wrapped(head: str, text: str) -> list[str]:
+    """The text behind a head, its further lines below its first one."""
+    lines = textwrap.wrap(
+        text,
+        _PAGE,
+        initial_indent=head,
+        subsequent_indent=" " * len(head),
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
+    return [line.rstrip() for line in lines] or [head.rstrip()]

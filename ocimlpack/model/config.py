@@ -14,7 +14,7 @@ from typing import Final, Literal
 from ocimlpack.errors import InputError
 from ocimlpack.model import times
 from ocimlpack.spec.digest import Digest
-from ocimlpack.spec.gojson import encode
+from ocimlpack.spec.gojson import decode, encode
 
 Value = str | bool | tuple[str, ...]
 Fields = Mapping[str, Value]
@@ -93,6 +93,33 @@ def encode_config(fields: Fields, diff_ids: Sequence[Digest]) -> bytes:
             "descriptor": _part(fields, DESCRIPTOR),
             "modelfs": {"type": "layers", "diffIds": [str(each) for each in diff_ids]},
             "config": model,
+        }
+    )
+
+
+def encode_image_config(fields: Fields, diff_ids: Sequence[Digest]) -> bytes:
+    """The config of a container image that says of the model what the other config would say.
+
+    For registries that take images alone. What an image's config needs is there, and the model's
+    own fields are beside it, which those who don't know them have to ignore:
+    https://github.com/opencontainers/image-spec/blob/v1.1.1/config.md
+
+    Args:
+        fields: what is known of the model; empty values are left out.
+        diff_ids: the digests of the layers, in the manifest's order.
+    """
+    model = decode(encode_config(fields, diff_ids), "the config")
+    created = {"created": fields["createdAt"]} if fields.get("createdAt") else {}
+    return encode(
+        {
+            **created,
+            # It runs nowhere. These are the words of builders for what is no program.
+            "architecture": "unknown",
+            "os": "unknown",
+            "config": model["config"],
+            "rootfs": {"type": "layers", "diff_ids": [str(each) for each in diff_ids]},
+            "descriptor": model["descriptor"],
+            "modelfs": model["modelfs"],
         }
     )
 

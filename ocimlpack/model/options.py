@@ -26,10 +26,11 @@ class Options:
         annotations: annotations of the manifest.
         include: glob patterns; only files that match one are packed.
         exclude: glob patterns; files that match one are left out.
-        artifact_type: the manifest's artifactType.
+        artifact_type: the manifest's artifactType; `none` for none.
         config: `FILE:MEDIATYPE`, the config blob of a custom artifact.
         created: an RFC 3339 time to record.
         dereference: pack what a link points to, also outside the folder.
+        image_config: write the config as that of a container image.
     """
 
     file: Path | None = None
@@ -43,7 +44,11 @@ class Options:
     config: str | None = None
     created: str | None = None
     dereference: bool = False
+    image_config: bool = False
 
+
+NO_TYPE: Final = "none"
+"""What stands for no artifactType at all."""
 
 DEFAULTS: Final = Options()
 """Everything from the files."""
@@ -99,6 +104,8 @@ def artifact_type(options: Options) -> str | None:
         # Without an artifactType, the config's media type says what the artifact is:
         # https://github.com/opencontainers/image-spec/blob/v1.1.1/manifest.md#guidelines-for-artifact-usage
         return None if options.config is not None else mediatypes.MODEL_MANIFEST
+    if options.artifact_type == NO_TYPE:
+        return None
     if not is_media_type(options.artifact_type):
         raise InputError(
             f"not a media type: {options.artifact_type!r:.100} (expected one like "
@@ -115,13 +122,15 @@ def custom_config(options: Options) -> CustomConfig | None:
     """
     if options.config is None:
         return None
+    if options.image_config:
+        raise InputError("--config and --image-config are two ways to write one config")
     name, _, media_type = options.config.rpartition(":")
     if not name or not is_media_type(media_type):
         raise InputError(
             f"not a config: {options.config!r:.120} (expected FILE:MEDIATYPE, such as "
             "config.json:application/vnd.example.config.v1+json)"
         )
-    if media_type == mediatypes.OCI_EMPTY and options.artifact_type is None:
+    if media_type == mediatypes.OCI_EMPTY and options.artifact_type in {None, NO_TYPE}:
         # Where manifest.md of the image specification says MUST.
         raise InputError("a config of the empty type needs --artifact-type")
     path = Path(name)

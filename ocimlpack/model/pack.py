@@ -14,7 +14,7 @@ from typing import Final
 
 from ocimlpack.errors import InputError, NotFoundError
 from ocimlpack.model import metadata, times
-from ocimlpack.model.config import Fields, Value, check, encode_config
+from ocimlpack.model.config import Fields, Value, check, encode_config, encode_image_config
 from ocimlpack.model.detect import Item, detect
 from ocimlpack.model.digests import DigestCache
 from ocimlpack.model.formats import HEAD, Role, classify, mode, weight_rank
@@ -56,6 +56,7 @@ class Plan:
         annotations: annotations of the manifest.
         artifact_type: the manifest's artifactType, or None for none.
         config: the config blob, if it is not to be made of the fields.
+        image_config: whether the fields become the config of a container image.
         warnings: what a person should know.
     """
 
@@ -64,6 +65,7 @@ class Plan:
     annotations: Mapping[str, str]
     artifact_type: str | None
     config: CustomConfig | None
+    image_config: bool
     warnings: tuple[str, ...]
 
     @property
@@ -173,6 +175,7 @@ def plan(folder: Path, options: Options = DEFAULTS) -> Plan:
         annotations=annotations,
         artifact_type=kind,
         config=custom,
+        image_config=options.image_config,
         warnings=(*unmatched, *detected.warnings, *_bundled(layers)),
     )
 
@@ -188,11 +191,13 @@ def seal(plan: Plan, digests: Mapping[str, Digest]) -> Packed:
         InvalidContentError: so many files that the manifest is too large for registries.
     """
     layers = [layer.layer(digests[layer.name]) for layer in plan.layers]
+    diff_ids = [layer.digest for layer in layers]
     if plan.config:
         config, media_type = plan.config.content, plan.config.media_type
+    elif plan.image_config:
+        config, media_type = encode_image_config(plan.fields, diff_ids), mediatypes.OCI_CONFIG
     else:
-        config = encode_config(plan.fields, [layer.digest for layer in layers])
-        media_type = mediatypes.MODEL_CONFIG
+        config, media_type = encode_config(plan.fields, diff_ids), mediatypes.MODEL_CONFIG
     manifest = build(
         Descriptor.of(config, media_type),
         layers,

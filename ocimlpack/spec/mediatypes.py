@@ -13,6 +13,7 @@ OCI_LAYER_PREFIX: Final = "application/vnd.oci.image.layer.v1."
 
 # https://distribution.github.io/distribution/spec/manifest-v2-2/
 DOCKER_MANIFEST: Final = "application/vnd.docker.distribution.manifest.v2+json"
+DOCKER_CONFIG: Final = "application/vnd.docker.container.image.v1+json"
 DOCKER_LIST: Final = "application/vnd.docker.distribution.manifest.list.v2+json"
 
 MANIFESTS: Final = frozenset({OCI_MANIFEST, DOCKER_MANIFEST})

@@ -47,6 +47,7 @@ from ocimlpack.errors import (
     UnreachableError,
 )
 from ocimlpack.stores.base import FileSlice
+from ocimlpack.stores.tls import Authorities, Encryption, authorities, encryption
 
 _CONNECT_SECONDS: Final = 8.0
 _SEND_SECONDS: Final = 60.0
@@ -107,6 +108,10 @@ class Response:
                 )
             self._waited, self._brought = 0.0, 0
         return piece
+
+    def encryption(self) -> Encryption | None:
+        """What is known of the connection's encryption; None without, and once it is closed."""
+        return encryption(getattr(self.raw.connection, "sock", None))
 
     def abort(self) -> None:
         """End a `read` that waits, from any thread: it fails as if the connection had broken."""
@@ -332,7 +337,7 @@ class Adapter(HTTPAdapter):
             retries=False,
             preload_content=False,
             decode_content=False,
-            timeout=urllib3.Timeout(connect=_CONNECT_SECONDS, read=timeout),
+            timeout=urllib3.Timeout(connect=min(_CONNECT_SECONDS, timeout), read=timeout),
         )
 
     def _pool(self, url: str) -> tuple[urllib3.PoolManager | urllib3.HTTPConnectionPool, str]:
@@ -364,9 +369,8 @@ class Adapter(HTTPAdapter):
     def _proxy(self, url: str) -> str | None:
         origin = origin_of(url)
         if origin not in self._proxies:
-            self._proxies[origin] = select_proxy(url, get_environ_proxies(url, no_proxy=None))
-        proxy = self._proxies[origin]
-        return proxy if not proxy or "://" in proxy else f"http://{proxy}"
+            self._proxies[origin] = proxy_of(url)
+        return self._proxies[origin]
 
 
 def connection_error(error: Exception, url: str) -> OcimlpackError:
@@ -418,10 +422,7 @@ def tls_context(ca_file: str | None, insecure: bool) -> ssl.SSLContext:
     requests alone would trust only the list that it ships, not the company's own authority that
     the machine's administrator has installed.
     """
-    named = ca_file or os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("CURL_CA_BUNDLE")
-    paths = ssl.get_default_verify_paths()
-    if not named and not paths.cafile and not paths.capath:
-        named = DEFAULT_CA_BUNDLE_PATH
+    named = trusted(ca_file).path
     try:
         folder = named if named and os.path.isdir(named) else None
         context = ssl.create_default_context(cafile=None if folder else named, capath=folder)
@@ -433,6 +434,17 @@ def tls_context(ca_file: str | None, insecure: bool) -> ssl.SSLContext:
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
     return context
+
+
+def trusted(ca_file: str | None) -> Authorities:
+    """Which authorities that are."""
+    return authorities(ca_file, DEFAULT_CA_BUNDLE_PATH)
+
+
+def proxy_of(url: str) -> str | None:
+    """The proxy that the environment names for an address; it may hold a password."""
+    proxy: str | None = select_proxy(url, get_environ_proxies(url, no_proxy=None))
+    return proxy if not proxy or "://" in proxy else f"http://{proxy}"
 
 
 def _tls_hint(error: Exception) -> str:

@@ -8,6 +8,7 @@ they belong, tokens renewed on the way, and every failure as one of our errors.
 
 from __future__ import annotations
 
+import math
 import threading
 import urllib.parse
 from collections.abc import Callable, Collection, Mapping
@@ -67,6 +68,7 @@ class Session(Registry):  # type: ignore[misc]  # oras has no types
         insecure: bool = False,
         ca_file: str | None = None,
         policy: retry.Policy = retry.DEFAULT,
+        wait: float = math.inf,
         report: Reporter = ignore,
         credential: Callable[[str], Credential | None] = credentials.find,
         signer: Callable[[str], RequestSigner | None] = lambda _: None,
@@ -79,6 +81,7 @@ class Session(Registry):  # type: ignore[misc]  # oras has no types
             insecure: do not verify TLS certificates.
             ca_file: PEM file of the authorities to trust instead of the system's.
             policy: how requests are retried.
+            wait: the most seconds that any request waits for an answer to begin.
             report: gets an event for each retry.
             credential: looks credentials up for a host.
             signer: looks for what signs requests for tokens, where no credentials are found.
@@ -92,6 +95,7 @@ class Session(Registry):  # type: ignore[misc]  # oras has no types
         self.host = host
         self.origin = f"{self.prefix}://{_API_HOSTS.get(host, host)}"
         self._policy = policy
+        self._wait = wait
         self._report = report
         if ca_file or insecure:
             tls_context(ca_file, insecure)  # a file that can't be used is said before all else
@@ -190,6 +194,15 @@ class Session(Registry):  # type: ignore[misc]  # oras has no types
         """
         self.request("GET", "/v2/", what="the API at /v2/").close()
 
+    def greet(self) -> Response:
+        """Ask for the API as nobody. Any answer, a refusal too, shows who answers, and when.
+
+        Raises:
+            UnavailableError: there is none. This is not tried again.
+        """
+        attempt = self._attempt("GET", "/v2/", None, None, "", _READ_SECONDS)
+        return self._adapter.exchange(attempt, attempt.url, attempt.all_headers(None))
+
     def token(self, scope: str = "") -> tuple[str, float]:
         """A bearer token of this registry, tried, and the seconds for which it still holds.
 
@@ -265,7 +278,7 @@ class Session(Registry):  # type: ignore[misc]  # oras has no types
     ) -> Attempt:
         if url.startswith("/"):
             url = self.origin + url
-        return Attempt(method, url, dict(headers or {}), body, scope, timeout)
+        return Attempt(method, url, dict(headers or {}), body, scope, min(timeout, self._wait))
 
     def _once(self, attempt: Attempt, what: str, expect: Collection[int]) -> Response:
         """One try: an answer with an expected status, or the error that it means."""
@@ -339,7 +352,7 @@ class Session(Registry):  # type: ignore[misc]  # oras has no types
     ) -> tuple[int, Mapping[str, str], bytes]:
         """One request to a token service, which is not this registry: no redirects, no loop."""
         what = f"a token of {urllib.parse.urlsplit(url).netloc}"
-        attempt = Attempt(method, url, dict(headers), body, "", _READ_SECONDS)
+        attempt = self._attempt(method, url, headers, body, "", _READ_SECONDS)
         tries = self.tries()
         while True:
             try:

@@ -18,6 +18,7 @@ from ocimlpack.spec.descriptor import Descriptor
 from ocimlpack.stores.base import CHUNK, PartStream, RangeIgnoredError
 from ocimlpack.stores.challenge import repository_scope
 from ocimlpack.stores.files import read_exactly
+from ocimlpack.stores.learned import Host
 
 if TYPE_CHECKING:
     from ocimlpack.stores._http import Response
@@ -40,14 +41,16 @@ many times what others took, and so many seconds, will not come any more."""
 class RegistryBlob:
     """A `Blob` behind `GET /v2/REPOSITORY/blobs/DIGEST`; its parts can be read side by side."""
 
-    def __init__(self, session: Session, repository: str, desc: Descriptor) -> None:
+    def __init__(self, session: Session, repository: str, desc: Descriptor, host: Host) -> None:
         self._session = session
         self._repository = repository
         self._desc = desc
+        self._host = host
         self._path = f"/v2/{repository}/blobs/{desc.digest}"
         self._what = f"the blob {desc.digest} of {repository}"
         self._direct: str | None = None
         self._whole_only = False
+        self._probing = False
         self._patience = _MAX_ANSWER_SECONDS
         self._slowest = 0.0
 
@@ -118,12 +121,20 @@ class RegistryBlob:
             RangeIgnoredError: there are only whole blobs.
             IntegrityError, UnsupportedError: as `request` says.
         """
+        if not self._host.limits.ranges:
+            self._probing = True
+            raise self._ignored()
         if not self._whole_only:
-            response = self._ask(offset, last)
+            try:
+                response = self._ask(offset, last)
+            except RangeIgnoredError:
+                self._host.sends_parts(False)
+                raise
             if response.status == 206:
                 return response
             response.close()
             self._whole_only = True
+            self._host.sends_parts(False)
         raise self._ignored()
 
     def _ask(self, offset: int, last: int | None) -> Response:
@@ -133,7 +144,7 @@ class RegistryBlob:
             RangeIgnoredError: ranges are refused. They are not asked for again.
         """
         headers = {}
-        if (offset or last is not None) and not self._whole_only:
+        if (offset or last is not None or self._probing) and not self._whole_only:
             headers["Range"] = f"bytes={offset}-{'' if last is None else last}"
         asked = time.monotonic()
         response = self._ask_directly(headers) or self._session.request(
@@ -160,6 +171,8 @@ class RegistryBlob:
             raise
         if not response.url.startswith(self._session.origin + self._path):
             self._direct = response.url
+        if self._probing and response.status == 206:
+            self._host.sends_parts(True)  # so the next blob comes in parts again
         return response
 
     def _ask_directly(self, headers: dict[str, str]) -> Response | None:

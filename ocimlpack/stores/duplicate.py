@@ -26,6 +26,9 @@ from ocimlpack.stores.verify import Verifier, chunks
 _FICLONE: Final = 0x40049409
 """The ioctl that shares a file's extents: https://man7.org/linux/man-pages/man2/FICLONE.2const.html"""
 
+_CLONED: Final = 4096
+"""Bytes of a file that is cloned to see whether that works: a block, below which some don't."""
+
 _SLICE: Final = 1024 * 1024
 """Bytes that are copied before they are verified: still in the processor's cache then."""
 
@@ -87,6 +90,23 @@ def can_clone(source: Path, folder: int) -> bool:
         return False
     finally:
         os.close(target)
+
+
+def shares(folder: Path) -> bool:
+    """Whether a copy of a file in a folder takes no room, tried with files that have no name."""
+    if not hasattr(os, "O_TMPFILE"):
+        return False
+    handles = []
+    try:
+        handles.append(os.open(folder, os.O_TMPFILE | os.O_RDWR, 0o600))
+        handles.append(os.open(folder, os.O_TMPFILE | os.O_RDWR, 0o600))
+        os.write(handles[0], b"\0" * _CLONED)
+        return _clone(*handles)
+    except OSError:
+        return False
+    finally:
+        for handle in handles:
+            os.close(handle)
 
 
 class _Filling:

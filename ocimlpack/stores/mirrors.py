@@ -68,7 +68,7 @@ class MirrorSession(Session):
             registry: the one that it stands in for.
             **options: as `Session` takes them.
         """
-        super().__init__(host, policy=POLICY, **options)
+        super().__init__(host, policy=POLICY, wait=_ANSWER_SECONDS, **options)
         self._query = f"ns={urllib.parse.quote(registry.host, safe='')}"
         # What Dragonfly's proxy goes by; later versions also know `ns`, and others heed neither:
         # https://github.com/dragonflyoss/client/issues/1791
@@ -86,7 +86,7 @@ class MirrorSession(Session):
         if url.startswith("/"):  # not an address that the mirror gave, which may be signed
             headers = {**(headers or {}), **self._headers}
             url = f"{url}{'&' if '?' in url else '?'}{self._query}"
-        return super()._attempt(method, url, headers, body, scope, min(timeout, _ANSWER_SECONDS))
+        return super()._attempt(method, url, headers, body, scope, timeout)
 
 
 class Place:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -36,6 +37,7 @@ class Access:
         mirrors: where content is asked for first, before the mirrors of the configuration file.
         report: gets an event for each retry.
         policy: how a registry's requests are tried again, if otherwise than usual.
+        wait: the most seconds that an answer is waited for, where requests would wait for longer.
         signer: looks for what signs requests for a registry's tokens, by its host.
         signs_first: the signer was asked for by name: stored credentials are not looked for.
     """
@@ -46,6 +48,7 @@ class Access:
     mirrors: tuple[Mirror, ...] = ()
     report: Reporter = ignore
     policy: Policy | None = None
+    wait: float = math.inf
     signer: Callable[[str], RequestSigner | None] = lambda _: None
     signs_first: bool = False
 
@@ -128,6 +131,7 @@ def session(
         plain_http=access.plain_http,
         insecure=access.insecure,
         ca_file=access.ca_file,
+        wait=access.wait,
         report=access.report,
         credential=credential or access.credential,
         signer=access.signer,

@@ -6,24 +6,34 @@ https://github.com/opencontainers/distribution-spec/blob/v1.1.1/spec.md
 from __future__ import annotations
 
 import re
+import urllib.parse
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Final
 
 from ocimlpack.errors import (
     IntegrityError,
     InvalidContentError,
+    NotAllowedError,
     UnsupportedError,
 )
 from ocimlpack.spec import manifest as manifests
 from ocimlpack.spec.descriptor import Descriptor
 from ocimlpack.spec.digest import Digest
 from ocimlpack.spec.gojson import decode
-from ocimlpack.spec.mediatypes import INDEXES, MANIFESTS, is_manifest
+from ocimlpack.spec.manifest import Index, Manifest
+from ocimlpack.spec.mediatypes import (
+    DOCKER_CONFIG,
+    INDEXES,
+    MANIFESTS,
+    OCI_CONFIG,
+    is_manifest,
+)
 from ocimlpack.spec.reference import check_tag
-from ocimlpack.stores import referrers
+from ocimlpack.stores import home, referrers
 from ocimlpack.stores.base import Blob, BytesBlob, Ingest, ReadableStore
 from ocimlpack.stores.challenge import repository_scope
 from ocimlpack.stores.download import RegistryBlob
+from ocimlpack.stores.learned import Host
 from ocimlpack.stores.upload import Upload
 from ocimlpack.stores.verify import read_all
 
@@ -50,11 +60,13 @@ class RegistryStore:
     Attributes:
         session: the registry.
         repository: the repository's name there.
+        host: what is known of the registry from earlier runs and by now.
     """
 
     def __init__(self, session: Session, repository: str) -> None:
         self.session = session
         self.repository = repository
+        self.host = Host(home.hosts(), urllib.parse.urlsplit(session.origin).netloc)
         self._base = f"/v2/{repository}"
         self._pull = repository_scope(repository, "pull")
         self._push = repository_scope(repository, "pull", "push")
@@ -64,7 +76,7 @@ class RegistryStore:
         self._absences = 0
         self._presumed = 0
         self._remembered: dict[Digest, bytes] = {}
-        self._upload = Upload(session, repository, self._ask, self._stored)
+        self._upload = Upload(session, repository, self.host, self._ask, self._stored)
 
     def resolve(self, name: str) -> Descriptor:
         """The descriptor that a tag or a digest stands for, by a HEAD where that suffices."""
@@ -155,7 +167,7 @@ class RegistryStore:
     def fetch(self, desc: Descriptor) -> Blob:
         """The content: a manifest at once, a blob when it is opened."""
         if not is_manifest(desc.media_type):
-            return RegistryBlob(self.session, self.repository, desc)
+            return RegistryBlob(self.session, self.repository, desc, self.host)
         raw = self._remembered.get(desc.digest)
         if raw is None:
             # Checked here and not only by the reader: a pinned digest is what people rely on.
@@ -168,7 +180,7 @@ class RegistryStore:
         """A part of a blob, by a range request."""
         if length <= 0 or offset >= desc.size:
             return b""
-        return RegistryBlob(self.session, self.repository, desc).read(offset, length)
+        return RegistryBlob(self.session, self.repository, desc, self.host).read(offset, length)
 
     def push(self, desc: Descriptor, blob: Blob) -> None:
         """Take content in: a blob by an upload, a manifest by a single request."""
@@ -183,11 +195,22 @@ class RegistryStore:
             self._upload.send(desc, blob)
             return
         raw = read_all(blob, desc)
-        response = self._put_manifest(str(desc.digest), desc.media_type, raw)
+        node = manifests.parse(raw, desc.media_type)
+        try:
+            response = self._put_manifest(str(desc.digest), desc.media_type, raw)
+        except (NotAllowedError, UnsupportedError) as error:
+            if error.status != 401 and not _is_image(node):
+                about = f"ocimlpack doctor {self.session.host}/{self.repository} says what it takes"
+                hint = f"it may take images alone: push with --image-config; {about}"
+                error.hint = f"{error.hint}; or {hint}" if error.hint else hint
+            raise
         self._check_stored(desc, response)
         self._remember(desc.digest, raw)
-        node = manifests.parse(raw, desc.media_type)
-        if node.subject is not None and "OCI-Subject" not in response.headers:
+        if node.subject is None:
+            return
+        if "OCI-Subject" in response.headers:
+            self.host.lists_referrers(True)
+        else:
             referrers.add(self, node.subject, node)
 
     def begin(self, size: int, identity: str) -> Ingest:
@@ -245,17 +268,25 @@ class RegistryStore:
 
     def referrers(self, desc: Descriptor) -> list[Descriptor]:
         """Manifests whose subject this is, by the API or the tag that stands in for it."""
+        known = self.host.limits.referrers
+        if not known and (found := referrers.listed(self, desc.digest)):
+            return found
         what = f"referrers of {desc.digest}"
         response, content = self.session.read(
             f"{self._base}/referrers/{desc.digest}",
             what=what,
             scope=self._pull,
             limit=manifests.MAX_SIZE,
-            expect=(200, 404, 405),
+            expect=(200, 404, 405, 501),
         )
         if response.status == 200:
-            return referrers.parse(content, f"the {what} at {self.session.host}")
-        return referrers.listed(self, desc.digest)
+            found = referrers.parse(content, f"the {what} at {self.session.host}")
+            self.host.lists_referrers(True)
+            return found
+        found = referrers.listed(self, desc.digest) if known else []
+        if found:  # else it may be only the repository that is not there
+            self.host.lists_referrers(False)
+        return found
 
     def close(self) -> None:
         """Close the connections."""
@@ -370,6 +401,14 @@ def _next_page(session: Session, response: Response, what: str) -> str | None:
     if not session.same_origin(url):
         raise InvalidContentError(f"{session.host} continues the {what} on another host")
     return url
+
+
+def _is_image(node: Manifest | Index) -> bool:
+    """Whether it has nothing that registries for images alone may refuse."""
+    images = {OCI_CONFIG, DOCKER_CONFIG}
+    return isinstance(node, Index) or (
+        node.artifact_type is None and node.config.media_type in images
+    )
 
 
 def _other_manifest(host: str, wanted: Digest, found: Digest) -> IntegrityError:

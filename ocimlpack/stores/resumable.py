@@ -277,10 +277,7 @@ class ResumableUpload:
     def _finish(self, desc: Descriptor, blob: Blob, tries: Tries) -> bool:
         """One try to commit; False if it is to be tried again."""
         if self._whole:
-            if not self._api.has(desc):
-                send_whole(self._api, desc, blob)
-                self._host.takes_whole()
-            return True
+            return self._finish_whole(desc, blob)
         if not self._is_there() or self._location is None:
             self.write(blob)
             return False
@@ -300,6 +297,21 @@ class ResumableUpload:
             # Two that shared a session without knowing: the other one may have been right.
             if not (self.resumed and self._api.has(desc)):
                 raise
+        return True
+
+    def _finish_whole(self, desc: Descriptor, blob: Blob) -> bool:
+        if self._api.has(desc):
+            return True
+        try:
+            send_whole(self._api, desc, blob)
+        except UnsupportedError as error:
+            too_large = error.status == 413 and error.side != "source"
+            if not too_large or not self._host.doubts_whole():
+                raise
+            self._host.refused(desc.size)
+            self._whole = False
+            return False
+        self._host.takes_whole()
         return True
 
 

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import functools
-import urllib.parse
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from ocimlpack.errors import IntegrityError, UnsupportedError
 from ocimlpack.spec.descriptor import Descriptor
 from ocimlpack.spec.digest import Digest
-from ocimlpack.stores import home, sessions
+from ocimlpack.stores import sessions
 from ocimlpack.stores.base import Blob, identity
 from ocimlpack.stores.learned import Host
 from ocimlpack.stores.resumable import ResumableUpload, send_whole
@@ -27,6 +25,7 @@ class Upload:
         self,
         session: Session,
         repository: str,
+        host: Host,
         has: Callable[[Descriptor], bool],
         stored: Callable[[Descriptor], None],
     ) -> None:
@@ -35,17 +34,15 @@ class Upload:
         Args:
             session: the registry.
             repository: the repository's name there.
+            host: what the registry takes.
             has: asks whether the repository has a blob.
             stored: is told of each blob that it has from now on by an upload that began before
                 its digest was known.
         """
         self._api = UploadApi(session, repository, has)
+        self._host = host
         self._stored = stored
         self._started: dict[Digest, str] = {}
-
-    @functools.cached_property
-    def _host(self) -> Host:
-        return Host(home.hosts(), urllib.parse.urlsplit(self._api.session.origin).netloc)
 
     def begin(self, size: int, identity: str) -> ResumableUpload:
         """An upload of content whose digest isn't known yet."""
@@ -69,7 +66,9 @@ class Upload:
                 return
             except UnsupportedError as error:
                 refused = error.status == 413 and error.side != "source"
-                if not refused or limits.whole or not self._host.refused(desc.size):
+                if not refused or (limits.whole and not self._host.doubts_whole()):
+                    raise
+                if not self._host.refused(desc.size):
                     raise
             location = None
         self._send_parts(desc, blob, location)

@@ -21,6 +21,7 @@ from ocimlpack.spec.manifest import Index, Manifest
 from ocimlpack.spec.mediatypes import (
     FILEPATH,
     MODEL_CONFIG,
+    OCI_CONFIG,
     TITLE,
     is_manifest,
     parse_model_layer,
@@ -186,7 +187,7 @@ def set_tag(store: Store, desc: Descriptor, tag: str) -> None:
 
 def label(desc: Descriptor) -> str:
     """What progress calls a piece of content: its path, else its digest."""
-    if desc.media_type == MODEL_CONFIG:
+    if desc.media_type in {MODEL_CONFIG, OCI_CONFIG}:
         return "config"
     path, title = desc.annotations.get(FILEPATH), desc.annotations.get(TITLE)
     # An archive's path is that of the folder that it fills, as others may fill it too.

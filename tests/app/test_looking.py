@@ -27,6 +27,26 @@ def test_what_it_shows_is_what_is_stored(model: Path, layout: str) -> None:
     assert seen.artifact_type == "application/vnd.cncf.model.manifest.v1+json"
 
 
+def test_what_an_image_s_config_says_of_a_model_is_shown(
+    model: Path, layout: str, tmp_path: Path
+) -> None:
+    ocimlpack.pack(model, layout, image_config=True, artifact_type="none", name="tiny")
+    seen = ocimlpack.inspect(layout)
+    assert seen.artifact_type == "application/vnd.oci.image.config.v1+json"
+    assert (seen.model["family"], seen.model["name"]) == ("bert", "tiny")
+    ocimlpack.pull(layout, tmp_path / "out")
+    assert ocimlpack.verify(str(tmp_path / "out")).checked == 6
+
+
+def test_the_config_of_an_image_says_nothing_of_a_model(
+    model: Path, layout: str, tmp_path: Path
+) -> None:
+    (tmp_path / "c.json").write_text('{"architecture": "amd64", "os": "linux", "config": {"a": 1}}')
+    kind = "application/vnd.oci.image.config.v1+json"
+    ocimlpack.pack(model, layout, config=f"{tmp_path / 'c.json'}:{kind}")
+    assert ocimlpack.inspect(layout).model == {}
+
+
 def test_a_pulled_folder_is_held_against_its_receipt(
     model: Path, layout: str, tmp_path: Path
 ) -> None:

@@ -15,6 +15,7 @@ from ocimlpack.spec.mediatypes import OCI_EMPTY, OCI_INDEX
 from ocimlpack.stores.base import BytesBlob
 from ocimlpack.stores.layout import LayoutStore
 from tests.app.conftest import FILES
+from tests.scripted.registry import ScriptedRegistry
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -316,3 +317,36 @@ def test_a_custom_artifact_is_pulled_like_any_other(
     assert found.model == {}
     ocimlpack.pull(layout, tmp_path / "out")
     assert contents(tmp_path / "out") == FILES
+
+
+IMAGES = r"application/vnd\.oci\.image\.config|.*\.v1\.raw$"
+
+
+@pytest.mark.parametrize("types", [IMAGES, "policy"])
+def test_a_registry_that_takes_images_alone_is_said_to(
+    model: Path, scripted: ScriptedRegistry, types: str
+) -> None:
+    reference = f"{scripted.host}/team/model:1.0"
+    if types == "policy":
+        body = b'{"errors": [{"code": "DENIED", "message": "images only"}]}'
+        fault = scripted.fault("PUT", "/manifests/", status=403, body=body)
+        assert fault.hits == 0
+    else:
+        scripted.quirks.types = types
+    with pytest.raises(ocimlpack.OcimlpackError) as caught:
+        ocimlpack.push(model, reference)
+    assert "push with --image-config" in str(caught.value.hint)
+    assert f"ocimlpack doctor {scripted.host}/team/model " in str(caught.value.hint)
+    scripted.forget()
+    pushed = ocimlpack.push(model, reference, image_config=True)
+    assert pushed.tags == ("1.0",)
+    assert pushed.skipped > 8000  # the files are there
+
+
+def test_the_refusal_of_an_image_has_no_such_hint(model: Path, scripted: ScriptedRegistry) -> None:
+    scripted.quirks.types = "application/x"
+    with pytest.raises(ocimlpack.UnsupportedError) as caught:
+        ocimlpack.push(
+            model, f"{scripted.host}/team/model", image_config=True, artifact_type="none"
+        )
+    assert caught.value.hint is None

@@ -59,6 +59,7 @@ FUNCTIONS = {
     "naming": ("tag", "tags", "ls", "repos", "rm", "prune"),
     "looking": ("inspect", "verify"),
     "accounts": ("login", "logout"),
+    "doctor": ("doctor",),
 }
 
 

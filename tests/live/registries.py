@@ -158,6 +158,8 @@ def run_distribution(
     ca_file: Path | None = None,
     username: str = "",
     password: str = "",
+    deletion: bool = True,
+    policy: dict[str, Any] | None = None,
 ) -> Iterator[Registry]:
     """A distribution server with its storage, config and logs in `folder`.
 
@@ -169,13 +171,16 @@ def run_distribution(
         ca_file: who signed the certificate in `tls`.
         username: who may enter, for the tests' use.
         password: and how.
+        deletion: whether it deletes, which it does only if it is told to.
+        policy: the config's `policy` section.
     """
     # OTEL: distribution 3 otherwise sends traces to localhost:4318 and complains that it can't.
     env = {**os.environ, "OTEL_TRACES_EXPORTER": "none"}
     access_log, error_log = folder / "access.log", folder / "error.log"
     for _attempt in range(3):
         port = _find_free_port()
-        config = _write_config(folder, port, auth, tls)
+        sections = {"auth": auth, "policy": policy}
+        config = _write_config(folder, port, tls, deletion, sections)
         with access_log.open("wb") as out, error_log.open("wb") as err:
             process = subprocess.Popen([binary, "serve", config], stdout=out, stderr=err, env=env)
         try:
@@ -197,7 +202,11 @@ def run_distribution(
 
 
 def _write_config(
-    folder: Path, port: int, auth: dict[str, Any] | None, tls: dict[str, str] | None
+    folder: Path,
+    port: int,
+    tls: dict[str, str] | None,
+    deletion: bool,
+    sections: dict[str, dict[str, Any] | None],
 ) -> Path:
     http: dict[str, Any] = {"addr": f"127.0.0.1:{port}", "secret": "of no weight here"}
     config: dict[str, Any] = {
@@ -205,12 +214,11 @@ def _write_config(
         "log": {"level": "error"},
         "storage": {
             "filesystem": {"rootdirectory": str(folder / "storage")},
-            "delete": {"enabled": True},
+            "delete": {"enabled": deletion},
         },
         "http": http,
+        **{name: section for name, section in sections.items() if section is not None},
     }
-    if auth is not None:
-        config["auth"] = auth
     if tls is not None:
         http["tls"] = tls
     path = folder / "config.yml"

@@ -280,6 +280,11 @@ def test_files_are_chosen_by_patterns(tmp_path: Path) -> None:
         (Options(config="gone.json:a/b"), r"there is no config file gone\.json"),
         (Options(config=".:a/b"), "there is no config file"),
         (Options(config="a.bin:application/vnd.oci.empty.v1+json"), "needs --artifact-type"),
+        (
+            Options(config="a.bin:application/vnd.oci.empty.v1+json", artifact_type="none"),
+            "needs --artifact-type",
+        ),
+        (Options(config="a.bin:a/b", image_config=True), "two ways"),
     ],
 )
 def test_options_that_make_no_sense_are_refused(
@@ -296,6 +301,42 @@ def test_a_custom_type_replaces_the_artifacts(tmp_path: Path) -> None:
     assert packed.manifest.artifact_type == "application/vnd.example.model.v1"
     assert packed.manifest.config.media_type == mediatypes.MODEL_CONFIG
     assert packed.manifest.layers == pack(tmp_path).manifest.layers
+
+
+def test_an_artifact_type_can_be_left_out(tmp_path: Path) -> None:
+    write(tmp_path, {"a.bin": "x"})
+    packed = pack(tmp_path, Options(artifact_type="none"))
+    assert packed.manifest.artifact_type is None
+    assert packed.manifest.config == pack(tmp_path).manifest.config
+
+
+def test_a_config_can_be_that_of_an_image_and_says_the_same_of_the_model(tmp_path: Path) -> None:
+    write(tmp_path, {"a.bin": "x", "config.json": '{"model_type": "bert"}'})
+    plain = pack(tmp_path, Options(name="tiny", created="2026-01-31T12:00:00Z"))
+    image = pack(tmp_path, Options(name="tiny", created="2026-01-31T12:00:00Z", image_config=True))
+    assert image.manifest.config == Descriptor.of(image.config, mediatypes.OCI_CONFIG)
+    assert image.manifest.layers == plain.manifest.layers
+    assert image.manifest.artifact_type == mediatypes.MODEL_MANIFEST
+    found = json.loads(image.config)
+    assert {key: found[key] for key in ("descriptor", "modelfs", "config")} == config(plain)
+    # What an image's config has to have: image-spec, config.md.
+    assert (found["architecture"], found["os"]) == ("unknown", "unknown")
+    assert found["created"] == "2026-01-31T12:00:00Z"
+    assert found["rootfs"] == {
+        "type": "layers",
+        "diff_ids": [str(layer.digest) for layer in image.manifest.layers],
+    }
+    assert (
+        image.config
+        == pack(
+            tmp_path, Options(name="tiny", created="2026-01-31T12:00:00Z", image_config=True)
+        ).config
+    )
+
+
+def test_an_image_s_config_has_no_time_unless_one_is_recorded(tmp_path: Path) -> None:
+    write(tmp_path, {"a.bin": "x"})
+    assert b"created" not in pack(tmp_path, Options(image_config=True)).config
 
 
 def test_a_custom_config_is_taken_as_it_is_and_says_what_the_artifact_is(tmp_path: Path) -> None:

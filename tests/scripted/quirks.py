@@ -25,6 +25,11 @@ class Quirks:
         referrers: whether there is a Referrers API.
         catalog: the status that answers a listing of repositories.
         checks_children: whether a manifest is refused when what it names is not there.
+        artifact_type: whether a manifest may have an artifactType.
+        types: what the types of a manifest's config and layers match, as a regular expression.
+        begin: the status that answers the beginning of an upload; only 202 begins one.
+        cancel: the status that answers the end of an unfinished upload; only 204 ends it.
+        stream: the status that answers a part of no announced length; only 2xx takes it.
         chunk_minimum: OCI-Chunk-Min-Length, 0 for none.
         chunk_maximum: the most bytes that one request may carry, 0 for any number.
         patch: the status that answers a part of a blob; only 2xx takes it.
@@ -53,6 +58,11 @@ class Quirks:
     referrers: bool = False
     catalog: int = 200
     checks_children: bool = True
+    artifact_type: bool = True
+    types: str = ""
+    begin: int = 202
+    cancel: int = 204
+    stream: int = 202
     chunk_minimum: int = 0
     chunk_maximum: int = 0
     patch: int = 202

@@ -9,7 +9,7 @@ import json
 import re
 import ssl
 from collections.abc import Callable
-from typing import Final
+from typing import Any, Final
 
 from ocimlpack.spec.mediatypes import OCI_INDEX
 from tests.scripted import uploads
@@ -110,6 +110,8 @@ def _put_manifest(
         return refusal(413, "SIZE_INVALID")
     if ":" in name and not matches(body, name):
         return refusal(400, "DIGEST_INVALID")
+    if not _takes(registry.quirks, json.loads(body)):
+        return refusal(400, "MANIFEST_INVALID", "not an image")
     missing = place.missing(body)
     if missing and registry.quirks.checks_children:
         return refusal(400, "MANIFEST_BLOB_UNKNOWN", f"unknown blob {missing}")
@@ -124,15 +126,21 @@ def _put_manifest(
     return reply
 
 
+def _takes(quirks: Quirks, manifest: dict[str, Any]) -> bool:
+    parts = [manifest.get("config", {}), *manifest.get("layers", [])]
+    types = (part.get("mediaType", "") for part in parts)
+    fits = all(re.match(quirks.types, each) for each in types)
+    return fits and (quirks.artifact_type or "artifactType" not in manifest)
+
+
 def _delete_manifest(registry: ScriptedRegistry, repository: str, name: str) -> Reply:
     place = registry.content[repository]
-    found = place.find(name)
-    if found is None:
-        return refusal(404, "MANIFEST_UNKNOWN")
     status = registry.quirks.deletion if ":" in name else registry.quirks.untag
     if status != 202:
         # distribution 2 takes the tag for a digest that is wrong.
         return refusal(status, "DIGEST_INVALID" if status == 400 else "UNSUPPORTED")
+    if place.find(name) is None:
+        return refusal(404, "MANIFEST_UNKNOWN")
     if ":" in name:
         del place.manifests[name]
         place.tags = {tag: digest for tag, digest in place.tags.items() if digest != name}

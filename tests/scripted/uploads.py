@@ -23,6 +23,8 @@ def answer(
     if received is None:
         return refusal(404, "BLOB_UPLOAD_UNKNOWN")
     if request.method == "DELETE":
+        if quirks.cancel != 204:
+            return refusal(quirks.cancel, "UNSUPPORTED")
         del content.uploads[session]
         return Reply(204)
     fits = request.arguments().get("_state") == f"{session}-{len(received)}"
@@ -46,9 +48,11 @@ def _append(
     content: Content, quirks: Quirks, request: Request, body: bytes, repository: str, session: str
 ) -> Reply:
     received = content.uploads[session]
-    if quirks.patch not in (200, 201, 202, 204):
-        return refusal(quirks.patch, "UNSUPPORTED")
-    whole = len(body) == int(request.header("content-length"))
+    announced = request.header("content-length")
+    status = quirks.patch if announced else quirks.stream
+    if status not in (200, 201, 202, 204):
+        return refusal(status, "UNSUPPORTED")
+    whole = not announced or len(body) == int(announced)
     sent = re.fullmatch(r"(\d+)-(\d+)", request.header("content-range"))
     if sent and int(sent[1]) != len(received):
         return refusal(416, "BLOB_UPLOAD_INVALID", "not where the last part ended")
@@ -57,7 +61,7 @@ def _append(
     if received and not sent:
         return refusal(400, "BLOB_UPLOAD_INVALID", "which part is it?")
     received += body[: quirks.takes] if quirks.takes else body
-    return _progress(content, quirks, repository, session, quirks.patch)
+    return _progress(content, quirks, repository, session, status)
 
 
 def _begin(
@@ -65,6 +69,8 @@ def _begin(
 ) -> Reply | None:
     if request.method != "POST":
         return refusal(405, "UNSUPPORTED")
+    if quirks.begin != 202:
+        return refusal(quirks.begin, "UNSUPPORTED", "nothing is taken here")
     asked = request.arguments()
     if "mount" in asked and quirks.mount not in (201, 202):
         return refusal(quirks.mount, "DENIED", "no mounting here")
