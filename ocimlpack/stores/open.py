@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from ocimlpack.errors import InputError, NotFoundError, UnsupportedError
 from ocimlpack.progress import Reporter, ignore
-from ocimlpack.retry import Policy
+from ocimlpack.retry import DEFAULT, Policy
 from ocimlpack.spec.reference import Kind, Reference
 from ocimlpack.stores import home, settings
 from ocimlpack.stores.base import ReadableStore, Store
@@ -22,13 +22,15 @@ from ocimlpack.stores.settings import Mirror
 if TYPE_CHECKING:
     from ocimlpack.stores._oras import Session
     from ocimlpack.stores.credentials import Credential
+    from ocimlpack.stores.objects.base import Objects
+    from ocimlpack.stores.objects.persistent import PersistentObjects
     from ocimlpack.stores.registry import RegistryStore
     from ocimlpack.stores.tokens import RequestSigner
 
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """How registries are reached.
+    """How registries and buckets are reached.
 
     Attributes:
         plain_http: speak http; None means to loopback hosts only.
@@ -39,6 +41,7 @@ class Access:
         policy: how a registry's requests are tried again, if otherwise than usual.
         wait: the most seconds that an answer is waited for, where requests would wait for longer.
         signer: looks for what signs requests for a registry's tokens, by its host.
+        objects: opens a bucket of OCI Object Storage, `BUCKET@NAMESPACE`.
         signs_first: the signer was asked for by name: stored credentials are not looked for.
     """
 
@@ -50,6 +53,7 @@ class Access:
     policy: Policy | None = None
     wait: float = math.inf
     signer: Callable[[str], RequestSigner | None] = lambda _: None
+    objects: Callable[[str], Objects] | None = None
     signs_first: bool = False
 
     def credential(self, host: str) -> Credential | None:
@@ -88,7 +92,7 @@ def reading(ref: Reference, access: Access, *, mirrored: bool = True) -> Iterato
     mirrors: tuple[Mirror, ...] = ()
     if ref.kind is Kind.REGISTRY and mirrored:
         mirrors = (*access.mirrors, *settings.load().mirrors_of(ref.host))
-    with _opened(ref, access, create=False, mirrors=mirrors) as store:
+    with _opened(ref, access, create=False, to_write=False, mirrors=mirrors) as store:
         yield store
 
 
@@ -109,7 +113,7 @@ def writing(ref: Reference, access: Access, *, create: bool = True) -> Iterator[
         with archive.rewritten(_path(ref)) as store:
             yield store
         return
-    with _opened(ref, access, create=create) as store:
+    with _opened(ref, access, create=create, to_write=True) as store:
         yield store
 
 
@@ -139,6 +143,49 @@ def session(
     )
 
 
+@contextmanager
+def bucket(kind: Kind, name: str, access: Access) -> Iterator[PersistentObjects]:
+    """A bucket, without a repository.
+
+    Args:
+        kind: S3, or BUCKET for OCI Object Storage.
+        name: the bucket, as references have it in place of a host.
+        access: how it is reached.
+
+    Raises:
+        UnsupportedError: the library for that is not installed.
+        InputError: the configuration file, or what the environment says, can't be used.
+    """
+    from ocimlpack.stores.objects.persistent import PersistentObjects
+
+    once = _s3(name, access) if kind is Kind.S3 else _oci(name, access)
+    policy = access.policy or DEFAULT
+    objects = PersistentObjects(once, policy, report=access.report)
+    try:
+        yield objects
+    finally:
+        objects.close()
+
+
+def _s3(name: str, access: Access) -> Objects:
+    from ocimlpack.stores.objects import s3, s3_service
+
+    preference = settings.load().bucket(name)
+    service = s3_service.find(name, preference, access.plain_http)
+    return s3.S3Objects(
+        service,
+        insecure=access.insecure,
+        ca_file=access.ca_file,
+        profile_chosen=bool(preference.profile),
+    )
+
+
+def _oci(name: str, access: Access) -> Objects:
+    if access.objects is None:
+        raise UnsupportedError(f"nobody is there to open buckets of OCI Object Storage: {name}")
+    return access.objects(name)
+
+
 def local_store(name: str = "", *, create: bool = False) -> LayoutStore:
     """The local store, or one model's part of it.
 
@@ -150,7 +197,12 @@ def local_store(name: str = "", *, create: bool = False) -> LayoutStore:
 
 @contextmanager
 def _opened(
-    ref: Reference, access: Access, *, create: bool, mirrors: Sequence[Mirror] = ()
+    ref: Reference,
+    access: Access,
+    *,
+    create: bool,
+    to_write: bool,
+    mirrors: Sequence[Mirror] = (),
 ) -> Iterator[Store]:
     if ref.kind is Kind.REGISTRY:
         store = _registry(ref, access, mirrors)
@@ -158,6 +210,15 @@ def _opened(
             yield store
         finally:
             store.close()
+    elif ref.kind in {Kind.S3, Kind.BUCKET}:
+        from ocimlpack.stores.bucket import BucketStore
+
+        with bucket(ref.kind, ref.host, access) as objects:
+            found = BucketStore(objects, ref.repository, to_write=to_write, report=access.report)
+            try:
+                yield found
+            finally:
+                found.close()
     elif ref.kind is Kind.LOCAL:
         yield local_store(ref.repository, create=create)
     elif ref.kind is Kind.LAYOUT:

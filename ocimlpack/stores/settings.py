@@ -16,10 +16,12 @@ from ocimlpack.spec.reference import check_host, check_repository
 
 VARIABLE: Final = "OCIMLPACK_CONFIG"
 ANY_HOST: Final = "*"
-"""Stands for every registry that is not named itself."""
+"""Stands for every registry, or every bucket, that is not named itself."""
 
 _MIRROR_KEYS: Final = ("url", "ca-file")
 _OCI_KEYS: Final = ("auth", "profile", "region", "compartment")
+_BUCKET_KEYS: Final = ("endpoint", "region", "profile", "addressing")
+_ADDRESSINGS: Final = ("path", "virtual")
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +100,23 @@ class FallbackEntry:
 
 
 @dataclass(frozen=True, slots=True)
+class Bucket:
+    """Where an S3 bucket is; empty is what the environment and the AWS profile say.
+
+    Attributes:
+        endpoint: the service's address.
+        region: where the bucket is.
+        profile: the AWS profile whose credentials are used.
+        addressing: `path` or `virtual`: where the bucket's name is in addresses.
+    """
+
+    endpoint: str = ""
+    region: str = ""
+    profile: str = ""
+    addressing: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Settings:
     """The configuration file's content.
 
@@ -105,11 +124,17 @@ class Settings:
         mirrors: registry → its mirrors, in the order in which they are asked.
         fallback: registry, or the beginning of a repository's name there → its second place.
         oci: what is settled for Oracle Cloud: `auth`, `profile`, `region`, `compartment`.
+        s3: bucket → where it is.
     """
 
     mirrors: Mapping[str, tuple[Mirror, ...]] = field(default_factory=lambda: MappingProxyType({}))
     fallback: Mapping[str, FallbackEntry] = field(default_factory=lambda: MappingProxyType({}))
     oci: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    s3: Mapping[str, Bucket] = field(default_factory=lambda: MappingProxyType({}))
+
+    def bucket(self, name: str) -> Bucket:
+        """What is said of an S3 bucket: under its name, else of every bucket."""
+        return self.s3.get(name) or self.s3.get(ANY_HOST) or Bucket()
 
     def mirrors_of(self, host: str) -> tuple[Mirror, ...]:
         """The mirrors of a registry: those under its name, else those of every registry."""
@@ -255,6 +280,27 @@ def _read_oci(table: object, _: Path) -> Mapping[str, str]:
     return MappingProxyType(table)
 
 
+def _read_buckets(table: object, _: Path) -> Mapping[str, Bucket]:
+    if not isinstance(table, dict):
+        raise InputError("s3 is not a table", hint='write [s3."BUCKET"], then endpoint = "URL"')
+    found = {}
+    for name, entry in table.items():
+        place = f's3."{name}"'
+        if not isinstance(entry, dict):
+            raise InputError(
+                f"{place} is not a table", hint=f'write [{place}], then endpoint = "…"'
+            )
+        _check_keys(entry, place, _BUCKET_KEYS)
+        for key, value in entry.items():
+            if not isinstance(value, str):
+                raise InputError(f"{place}: {key} is not text")
+        bucket = Bucket(**entry)
+        if bucket.addressing and bucket.addressing not in _ADDRESSINGS:
+            raise InputError(f"{place}: addressing is neither path nor virtual")
+        found[name] = bucket
+    return MappingProxyType(found)
+
+
 def _check_keys(table: Mapping[str, Any], place: str, known: tuple[str, ...]) -> None:
     unknown = sorted(table.keys() - set(known))
     if unknown:
@@ -268,6 +314,7 @@ _TABLES: Final[Mapping[str, Callable[[object, Path], Any]]] = MappingProxyType(
         "fallback": _read_fallback,
         "mirrors": _read_mirrors,
         "oci": _read_oci,
+        "s3": _read_buckets,
     }
 )
 """The file's tables: each is a field of `Settings`, and what reads it."""

@@ -96,7 +96,7 @@ def test_what_is_not_understood_is_named(config: Path, text: str, said: str) -> 
 
 
 def test_unknown_keys_come_with_those_that_are_known(config: Path) -> None:
-    assert refused(b"[nonsense]", config).hint == "known are: fallback, mirrors, oci"
+    assert refused(b"[nonsense]", config).hint == "known are: fallback, mirrors, oci, s3"
 
 
 def test_what_is_settled_for_oracle_cloud(config: Path) -> None:
@@ -243,5 +243,8 @@ def test_the_schema_has_all_keys() -> None:
     assert tuple(SCHEMA["properties"]["oci"]["properties"]) == settings._OCI_KEYS
     entry = SCHEMA["properties"]["fallback"]["additionalProperties"]["oneOf"][1]
     assert tuple(entry["properties"]) == settings._FALLBACK_KEYS
+    bucket = SCHEMA["properties"]["s3"]["additionalProperties"]
+    assert tuple(bucket["properties"]) == settings._BUCKET_KEYS
+    assert tuple(bucket["properties"]["addressing"]["enum"]) == settings._ADDRESSINGS
     table = SCHEMA["$defs"]["mirror"]["oneOf"][1]
     assert tuple(table["properties"]) == settings._MIRROR_KEYS
