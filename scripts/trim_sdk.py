@@ -37,7 +37,9 @@ for module in ("auth.signers", "pagination", "regions", "retry"):
 def main() -> int:
     # Not imported: it is not compiled yet, and would be twice.
     spec = importlib.util.find_spec("oci")
-    assert spec is not None and spec.origin is not None
+    if spec is None or spec.origin is None:
+        print("the SDK is not installed here", file=sys.stderr)
+        return 1
     home = Path(spec.origin).parent
     services = [folder.parent.name for folder in home.glob("*/models")]
     for name in services:

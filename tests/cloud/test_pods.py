@@ -191,7 +191,7 @@ def test_nothing_is_compiled_at_the_start(image: Image) -> None:
         "import sys, ocimlpack, ocimlpack.cli.main, ocimlpack.cli.moving, oci.auth.signers\n"
         "from pathlib import Path\n"
         "for name, module in sorted(sys.modules.items()):\n"
-        "    spec = module.__spec__\n"
+        "    spec = getattr(module, '__spec__', None)\n"
         "    if spec is not None and spec.has_location and str(spec.origin).endswith('.py'):\n"
         "        print(name, Path(spec.cached).is_file())\n"
     )
