@@ -18,7 +18,7 @@ from ocimlpack._version import __version__
 
 if TYPE_CHECKING:
     from ocimlpack.app.accounts import login, login_oci, logout, ocir_token
-    from ocimlpack.app.audit import AuditRecord, AuditTrail, audit
+    from ocimlpack.app.audit import AuditBreak, AuditRecord, AuditTrail, audit
     from ocimlpack.app.catalog import (
         CatalogModel,
         catalog_list,
@@ -104,7 +104,7 @@ _HOMES = {
         "ocir_list",
         "ocir_show",
     ),
-    "ocimlpack.app.audit": ("AuditRecord", "AuditTrail", "audit"),
+    "ocimlpack.app.audit": ("AuditBreak", "AuditRecord", "AuditTrail", "audit"),
     "ocimlpack.app.catalog": (
         "CatalogModel",
         "catalog_list",
@@ -172,6 +172,7 @@ _HOMES = {
 _HOME = {name: home for home, names in _HOMES.items() for name in names}
 
 __all__ = [
+    "AuditBreak",
     "AuditRecord",
     "AuditTrail",
     "Began",

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ocimlpack.errors import InputError, NotFoundError, UnsupportedError
 from ocimlpack.progress import Reporter, ignore
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from ocimlpack.stores.objects.persistent import PersistentObjects
     from ocimlpack.stores.registry import RegistryStore
     from ocimlpack.stores.tokens import RequestSigner
+    from ocimlpack.stores.web_layout import WebLayout
 
 
 @dataclass(frozen=True, slots=True)
@@ -237,26 +238,26 @@ def _registry(ref: Reference, access: Access, mirrors: Sequence[Mirror]) -> Regi
     others = [each for each in mirrors if (each.host, each.prefix) != (ref.host, "")]
     if not others:
         return RegistryStore(registry, ref.repository)
-    from ocimlpack.stores.mirrors import MirroredStore, MirrorSession, Place
+    from ocimlpack.stores._oras import Session
+    from ocimlpack.stores.mirrors import POLICY, MirroredStore, MirrorSession, Place
 
-    places = [
-        Place(
-            mirror.url,
-            RegistryStore(
-                MirrorSession(
-                    mirror.host,
-                    registry=registry,
-                    plain_http=mirror.plain_http,
-                    insecure=access.insecure,
-                    ca_file=mirror.ca_file or access.ca_file,
-                    report=access.report,
-                ),
-                mirror.prefix + ref.repository,
-            ),
-            access.report,
+    def opened(mirror: Mirror) -> RegistryStore | WebLayout:
+        options: dict[str, Any] = {
+            "plain_http": mirror.plain_http,
+            "insecure": access.insecure,
+            "ca_file": mirror.ca_file or access.ca_file,
+            "report": access.report,
+        }
+        if mirror.kind == "registry":
+            mirroring = MirrorSession(mirror.host, registry=registry, **options)
+            return RegistryStore(mirroring, mirror.prefix + ref.repository)
+        from ocimlpack.stores.web_layout import WebLayout
+
+        return WebLayout(
+            Session(mirror.host, policy=POLICY, **options), mirror.prefix, ref.repository
         )
-        for mirror in others
-    ]
+
+    places = [Place(mirror.url, opened(mirror), access.report) for mirror in others]
     return MirroredStore(registry, ref.repository, places, access.report)
 
 

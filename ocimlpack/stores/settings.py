@@ -18,10 +18,16 @@ VARIABLE: Final = "OCIMLPACK_CONFIG"
 ANY_HOST: Final = "*"
 """Stands for every registry, or every bucket, that is not named itself."""
 
-_MIRROR_KEYS: Final = ("url", "ca-file")
+_MIRROR_KEYS: Final = ("url", "kind", "ca-file")
+_LAYOUT: Final = "layout+"
+"""What an address begins with where no table says the kind."""
 _OCI_KEYS: Final = ("auth", "profile", "region", "compartment")
 _BUCKET_KEYS: Final = ("endpoint", "region", "profile", "addressing")
 _ADDRESSINGS: Final = ("path", "virtual")
+
+
+MirrorKind = Literal["registry", "layout"]
+"""What a mirror speaks: the distribution API, or nothing but HTTP."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,11 +35,13 @@ class Mirror:
     """Another place that may have what a registry has.
 
     Attributes:
-        url: as it was written, for messages.
+        url: what it is called in messages: as it was written; without its path where that may be
+            a secret.
         host: its `host[:port]`.
         prefix: what stands before a repository's name there, with a slash behind it; may be empty.
         plain_http: whether it speaks http.
         ca_file: a PEM file of authorities to trust for it, or None for those of all registries.
+        kind: `registry`, or `layout` for an image layout that a web server has.
     """
 
     url: str
@@ -41,14 +49,22 @@ class Mirror:
     prefix: str = ""
     plain_http: bool = False
     ca_file: str | None = None
+    kind: MirrorKind = "registry"
 
     @classmethod
-    def parse(cls, url: str, ca_file: str | None = None) -> Mirror:
-        """Take `http[s]://HOST[:PORT][/PREFIX]` apart.
+    def parse(cls, url: str, ca_file: str | None = None, kind: str = "") -> Mirror:
+        """Take `http[s]://HOST[:PORT][/PREFIX]` apart; `layout+` before it says that kind.
 
         Raises:
             InputError: it has not that form.
         """
+        if url.startswith(_LAYOUT):
+            url, kind = url.removeprefix(_LAYOUT), kind or "layout"
+        if (kind or "registry") not in get_args(MirrorKind):
+            raise InputError(
+                f"no kind of mirror is called {kind!r}",
+                hint=f"known are: {', '.join(get_args(MirrorKind))}",
+            )
         if not re.fullmatch(r"https?://[^/\s]+(/\S*)?", url, re.IGNORECASE):
             raise InputError(
                 f"not a mirror's address: {url!r:.200}",
@@ -67,6 +83,8 @@ class Mirror:
                 f"a mirror's address ends with its path: {url!r:.200}",
                 hint="which registry is meant is told to each mirror in any case",
             )
+        if kind == "layout":
+            return cls._parse_layout(parts, ca_file)
         # `https://HOST/v2/PREFIX` is how containerd's hosts.toml writes it, with override_path.
         path = parts.path.strip("/")
         prefix = path.removeprefix("v2").removeprefix("/") if re.match(r"v2(/|$)", path) else path
@@ -77,6 +95,14 @@ class Mirror:
         except InvalidReferenceError as error:
             raise InputError(f"in a mirror's address: {error.message}", hint=error.hint) from error
         return cls(url, host, f"{prefix}/" if prefix else "", parts.scheme == "http", ca_file)
+
+    @classmethod
+    def _parse_layout(cls, parts: urllib.parse.SplitResult, ca_file: str | None) -> Mirror:
+        host = check_host(parts.netloc, parts.netloc)
+        base = f"/{parts.path.strip('/')}/".replace("//", "/")
+        # The path of an address by which a bucket lets itself be read is as good as a password.
+        name = f"{parts.scheme}://{host}" + ("/…" if base != "/" else "")
+        return cls(name, host, base, parts.scheme == "http", ca_file, "layout")
 
 
 FallbackMode = Literal["on-failure", "mirror"]
@@ -234,7 +260,7 @@ def _read_mirror(entry: object, place: str, folder: Path) -> Mirror:
     # Relative to the file, so that both can be mounted or copied together.
     ca_file = folder / Path(table["ca-file"]).expanduser() if "ca-file" in table else None
     try:
-        return Mirror.parse(table["url"], str(ca_file) if ca_file else None)
+        return Mirror.parse(table["url"], str(ca_file) if ca_file else None, table.get("kind", ""))
     except InputError as error:
         raise InputError(f"{place}: {error.message}", hint=error.hint) from error
 
