@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 import ocimlpack
-from ocimlpack.cloud.catalog import archive
+from ocimlpack.cloud.registration import archive
 from ocimlpack.errors import (
     InputError,
     InvalidContentError,
@@ -267,15 +267,14 @@ def test_the_commands(
     assert ("catalog register", "api_key") in actions
 
 
-@pytest.mark.parametrize(
-    ("project", "message"),
-    [(PROJECT.replace("local", "other"), "not there, or not allowed"), ("nonsense", "not there")],
-)
-def test_a_project_that_is_not_there(
-    alice: LocalCloud, pushed: str, project: str, message: str
-) -> None:
-    with pytest.raises(NotAllowedError, match=message):
-        ocimlpack.catalog_register(pushed, project)
+def test_a_project_that_is_not_there(alice: LocalCloud, pushed: str) -> None:
+    absent = PROJECT.replace("local", "other")
+    with pytest.raises(NotAllowedError, match=f"the project {absent} is not there, or not allowed"):
+        ocimlpack.catalog_register(pushed, absent)
+    with pytest.raises(NotAllowedError, match="not there, or not allowed"):
+        ocimlpack.catalog_register(pushed, absent, compartment=COMPARTMENT)
+    with pytest.raises(InputError, match="not the OCID of a Data Science project: 'nonsense'"):
+        ocimlpack.catalog_register(pushed, "nonsense")
 
 
 def test_no_permission(alice: LocalCloud, pushed: str) -> None:
@@ -293,16 +292,14 @@ def test_what_makes_no_sense(
     ocimlpack.pack(model, f"oci:{tmp_path / 'layout'}:1.0")
     with pytest.raises(InputError, match="is in no registry"):
         ocimlpack.catalog_register(f"oci:{tmp_path / 'layout'}:1.0", PROJECT)
-    with pytest.raises(InputError, match="not a model's OCID"):
+    with pytest.raises(InputError, match="not the OCID of a Data Science model"):
         ocimlpack.catalog_show("ocid1.user.oc1..x")
     with pytest.raises(InputError, match="metadata"):
         ocimlpack.catalog_register(
             pushed, PROJECT, metrics={f"name{number:0100}": "9" * 200 for number in range(200)}
         )
     monkeypatch.delenv("OCIMLPACK_COMPARTMENT")
-    with pytest.raises(InputError, match="in which compartment"):
-        ocimlpack.catalog_register(pushed, PROJECT)
-    with pytest.raises(InputError, match="in which compartment"):
+    with pytest.raises(InputError, match="in which project or compartment"):
         ocimlpack.catalog_list()
 
 
