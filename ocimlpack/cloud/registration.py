@@ -33,14 +33,10 @@ _OTHER: Final = "Other"
 _PERFORMANCE: Final = "Performance"
 
 MAX_TEXT: Final = 255
-"""Characters of names, descriptions, metrics and the list of tags. More is taken for values of
-metadata nowadays, but earlier versions of the client, and the Console's forms, have this limit."""
-_MAX_VALUE: Final = 16_000
-"""Characters of a value; only a reference can be longer than `MAX_TEXT`, and is never cut."""
+"""Characters of names, descriptions, metrics and the list of tags. Longer values of metadata are
+taken nowadays, but earlier versions of the client had this limit."""
 _MAX_METADATA: Final = 32_000
-"""Bytes of all metadata of a model."""
-_RESERVED: Final = 1_000
-"""Bytes left for what the service adds to each piece in its own spelling."""
+"""Bytes of all metadata of a model, as `Datum.size` counts them."""
 
 _FRAMEWORKS: Final[Mapping[str, str]] = {
     **{
@@ -131,7 +127,7 @@ class Datum:
 
     @property
     def size(self) -> int:
-        """Bytes that count against the limit, as Oracle's own client counts them."""
+        """Bytes that count against the limit, as Oracle's own client counts them: in UTF-16."""
         shown = {
             "key": self.key,
             "value": self.value,
@@ -139,7 +135,7 @@ class Datum:
             "category": self.category,
             "has_artifact": False,
         }
-        return len(json.dumps(shown).encode())
+        return len(json.dumps(shown).encode("utf-16"))
 
 
 def check(entry: Registration) -> None:
@@ -161,9 +157,6 @@ def check(entry: Registration) -> None:
             raise InputError(
                 f"the metric {key:.40} is too long: the catalog takes {MAX_TEXT} characters"
             )
-    fixed = _fixed(entry)
-    if long := [datum for datum in fixed if len(datum.value) > _MAX_VALUE]:
-        raise InputError(f"{long[0].key} has {len(long[0].value):,} characters, which is too long")
 
 
 def custom_metadata(
@@ -185,7 +178,7 @@ def custom_metadata(
         *_fixed(entry),
         *(Datum(METRIC + key, value, _PERFORMANCE) for key, value in entry.metrics.items()),
     ]
-    room = _MAX_METADATA - _RESERVED - sum(datum.size for datum in (*asked, *others))
+    room = _MAX_METADATA - sum(datum.size for datum in (*asked, *others))
     if room < 0:
         raise InputError(
             f"the metadata is {-room:,} bytes more than the catalog takes",

@@ -345,6 +345,10 @@ class DataScience:
             if self.models[ocid]["lifecycleState"] == "DELETED":
                 del self.models[ocid]
 
+    def forget_tokens(self) -> None:
+        """As if a day had passed."""
+        self._tokens.clear()
+
     def _once(self, call: Call, table: Any, make: Callable[[], Document]) -> Reply:
         """Do it, unless a request with the same retry token has done it already.
 
@@ -464,9 +468,16 @@ class DataScience:
             values = DEFINED.get(each["key"], set())
             if each.get("category") or (values is not None and each.get("value") not in values):
                 raise invalid(f"Not a value of {each['key']}: {each.get('value')}")
-        size = sum(len(json.dumps(each).encode()) for each in [*custom, *defined])  # as ADS counts
+        size = sum(map(size_of, [*custom, *defined]))
         if size > MAX_METADATA:
             raise invalid(f"The metadata has {size} bytes.")
+
+
+def size_of(datum: Document) -> int:
+    """Bytes of a piece of metadata: ADS, ModelMetadataItem.size and to_dict."""
+    fields = ("key", "value", "description", "category")
+    shown = {name: datum.get(name) for name in fields}
+    return len(json.dumps({**shown, "has_artifact": False}).encode("utf-16"))
 
 
 def _project(ocid: str) -> Document:
