@@ -172,18 +172,20 @@ def custom_metadata(
         The pieces, and how many of the card's results there was no room for.
 
     Raises:
-        InputError: even without those it is more than the catalog takes.
+        InputError: what was asked for alone is more than the catalog takes.
     """
     asked = [
         *_fixed(entry),
         *(Datum(METRIC + key, value, _PERFORMANCE) for key, value in entry.metrics.items()),
     ]
-    room = _MAX_METADATA - sum(datum.size for datum in (*asked, *others))
+    room = _MAX_METADATA - sum(datum.size for datum in asked)
     if room < 0:
         raise InputError(
             f"the metadata is {-room:,} bytes more than the catalog takes",
             hint="give fewer metrics",
         )
+    # What others have written is there already: whether all of it is too much, the service says.
+    room -= sum(datum.size for datum in others)
     known = {datum.key for datum in (*asked, *others)}
     kept: list[Datum] = []
     left = 0

@@ -14,6 +14,7 @@ import pytest
 
 import ocimlpack
 from ocimlpack.app import oracle
+from ocimlpack.cloud import _sdk
 from ocimlpack.errors import ConflictError, NotAllowedError, UnavailableError
 from ocimlpack.progress import Event, Warned
 from tests.cloud.cloud import NAMESPACE
@@ -255,9 +256,14 @@ def test_what_fails_in_passing_leaves_one_model(
 )
 @pytest.mark.parametrize("fault", [{"drop": "after"}, LATER], ids=["lost", "500"])
 def test_what_fails_for_good_is_finished_by_the_next(
-    alice: LocalCloud, pushed: str, path: str, fault: dict[str, Any]
+    alice: LocalCloud,
+    pushed: str,
+    monkeypatch: pytest.MonkeyPatch,
+    path: str,
+    fault: dict[str, Any],
 ) -> None:
-    alice.server.fault("POST", f"{API}.*{path}", times=4, **fault)
+    monkeypatch.setattr(_sdk, "_TRIES", 2)
+    alice.server.fault("POST", f"{API}.*{path}", times=2, **fault)
     with pytest.raises(UnavailableError):
         ocimlpack.catalog_register(pushed, PROJECT)
     found = ocimlpack.catalog_register(pushed, PROJECT)
