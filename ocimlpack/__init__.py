@@ -18,7 +18,7 @@ from ocimlpack._version import __version__
 
 if TYPE_CHECKING:
     from ocimlpack.app.accounts import login, login_oci, logout, ocir_token
-    from ocimlpack.app.audit import AuditRecord, AuditTrail, audit
+    from ocimlpack.app.audit import AuditBreak, AuditRecord, AuditTrail, audit
     from ocimlpack.app.catalog import (
         CatalogModel,
         catalog_list,
@@ -54,6 +54,15 @@ if TYPE_CHECKING:
         Tagged,
         Transferred,
         Verified,
+    )
+    from ocimlpack.app.stages import (
+        BucketUse,
+        Restored,
+        Staged,
+        bucket_du,
+        bucket_restore,
+        bucket_stage,
+        bucket_undelete,
     )
     from ocimlpack.errors import (
         ConflictError,
@@ -95,7 +104,7 @@ _HOMES = {
         "ocir_list",
         "ocir_show",
     ),
-    "ocimlpack.app.audit": ("AuditRecord", "AuditTrail", "audit"),
+    "ocimlpack.app.audit": ("AuditBreak", "AuditRecord", "AuditTrail", "audit"),
     "ocimlpack.app.catalog": (
         "CatalogModel",
         "catalog_list",
@@ -121,6 +130,15 @@ _HOMES = {
         "Tagged",
         "Transferred",
         "Verified",
+    ),
+    "ocimlpack.app.stages": (
+        "BucketUse",
+        "Restored",
+        "Staged",
+        "bucket_du",
+        "bucket_restore",
+        "bucket_stage",
+        "bucket_undelete",
     ),
     "ocimlpack.errors": (
         "ConflictError",
@@ -154,9 +172,11 @@ _HOMES = {
 _HOME = {name: home for home, names in _HOMES.items() for name in names}
 
 __all__ = [
+    "AuditBreak",
     "AuditRecord",
     "AuditTrail",
     "Began",
+    "BucketUse",
     "CatalogModel",
     "ConflictError",
     "Content",
@@ -186,7 +206,9 @@ __all__ = [
     "RegistryToken",
     "Removed",
     "Reporter",
+    "Restored",
     "Retried",
+    "Staged",
     "Synced",
     "Tagged",
     "Transferred",
@@ -198,6 +220,10 @@ __all__ = [
     "Warned",
     "__version__",
     "audit",
+    "bucket_du",
+    "bucket_restore",
+    "bucket_stage",
+    "bucket_undelete",
     "catalog_list",
     "catalog_pull",
     "catalog_register",

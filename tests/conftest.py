@@ -14,7 +14,16 @@ pytest_plugins = ["tests.scripted.fixtures"]
 
 # What a developer's or a CI machine's environment could change about a result. Certificates are
 # here because every test's traffic is loopback: whoever needs a CA says so.
-FOREIGN_PREFIXES = ("OCIMLPACK_", "OCI_", "XDG_", "DOCKER_", "REGISTRY_", "KUBERNETES_", "ACTIONS_")
+FOREIGN_PREFIXES = (
+    "AWS_",
+    "OCIMLPACK_",
+    "OCI_",
+    "XDG_",
+    "DOCKER_",
+    "REGISTRY_",
+    "KUBERNETES_",
+    "ACTIONS_",
+)
 FOREIGN = {
     "ALL_PROXY",
     "CURL_CA_BUNDLE",

@@ -37,6 +37,7 @@ IMPORTERS: dict[str, tuple[str, ...]] = {
         "transfer/ranges.py",
         "transfer/parts.py",
         "transfer/links.py",
+        "transfer/sending.py",
         "stores/_oras.py",
     ),
     "concurrent": ("transfer/pool.py",),
@@ -47,7 +48,8 @@ IMPORTERS: dict[str, tuple[str, ...]] = {
     "filelock": ("stores/",),
     "pathspec": ("model/",),
     "yaml": ("model/",),
-    "subprocess": ("stores/credentials.py",),
+    "subprocess": ("stores/credentials.py", "stores/objects/aws_credentials.py"),
+    "obstore": ("stores/objects/s3.py",),
     # An import by a computed name escapes these rules: only for loading late, and what is optional.
     # And for the versions of what is installed, which imports nothing.
     "importlib": (

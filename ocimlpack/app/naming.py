@@ -10,12 +10,11 @@ from ocimlpack.app.options import Connection
 from ocimlpack.app.results import Listed, Removed, Tagged
 from ocimlpack.errors import InputError, NotFoundError, UnsupportedError
 from ocimlpack.model import unpack
-from ocimlpack.spec.descriptor import Descriptor
 from ocimlpack.spec.manifest import Manifest
-from ocimlpack.spec.reference import Kind, check_host, check_tag
+from ocimlpack.spec.reference import Kind, check_host, check_tag, is_bucket
 from ocimlpack.stores import home, sessions
 from ocimlpack.stores import open as stores
-from ocimlpack.stores.base import TagLister, capability
+from ocimlpack.stores.base import Freer, TagLister, capability
 from ocimlpack.stores.graph import read_manifest
 from ocimlpack.stores.layout import LayoutStore
 from ocimlpack.stores.layout_reader import Entry, LayoutReader
@@ -86,8 +85,10 @@ def ls(place: str | None = None) -> tuple[Listed, ...]:
         return listed if ref is None else tuple(i for i in listed if i.name == ref.repository)
     if ref.kind not in {Kind.LAYOUT, Kind.ARCHIVE}:
         raise InputError(
-            f"ls lists places on disk, not a {ref.kind}",
-            hint=f"ocimlpack tags {ref.place}" if ref.kind is Kind.REGISTRY else None,
+            f"ls lists places on disk, which {ref.place} is not",
+            hint=f"ocimlpack tags {ref.place}"
+            if ref.kind in {Kind.REGISTRY, Kind.S3, Kind.BUCKET}
+            else None,
         )
     with stores.reading(ref, stores.Access()) as opened:
         if not isinstance(opened, LayoutReader):
@@ -96,11 +97,20 @@ def ls(place: str | None = None) -> tuple[Listed, ...]:
 
 
 def repos(host: str, **options: Unpack[Connection]) -> tuple[str, ...]:
-    """The repositories that a registry lists to these credentials, sorted.
+    """The repositories that a registry lists to these credentials, or those of a bucket, sorted.
+
+    Args:
+        host: `HOST[:PORT]`, `s3://BUCKET` or `ocios://BUCKET@NAMESPACE`.
+        **options: see `Connection`.
 
     Raises:
         UnsupportedError: it has no such list.
     """
+    if (found := _bucket_of(host)) is not None:
+        from ocimlpack.stores import bucket_prune
+
+        with stores.bucket(*found, places.access(options)) as objects:
+            return tuple(bucket_prune.repositories(objects))
     from ocimlpack.stores.registry import list_repositories
 
     session = stores.session(check_host(host.removeprefix("oci://"), host), places.access(options))
@@ -113,7 +123,8 @@ def repos(host: str, **options: Unpack[Connection]) -> tuple[str, ...]:
 def rm(reference: str, **options: Unpack[Connection]) -> Removed:
     """Remove a tag, or with a digest the manifest and all its tags.
 
-    On disk, content that nothing needs any more is removed with the last tag.
+    On disk, content that nothing needs any more is removed with the last tag; in a bucket, `prune`
+    removes it.
 
     Raises:
         NotFoundError: there is no such tag or digest.
@@ -137,20 +148,34 @@ def rm(reference: str, **options: Unpack[Connection]) -> Removed:
             freed = store.delete(root)
         else:
             store.untag(ref.tag)
-            freed = _free(store, root) if isinstance(store, LayoutStore) else 0
+            freer = capability(store, Freer)
+            freed = freer.free(root) if freer else 0
     return Removed((str(ref),), freed)
 
 
-def prune(place: str | None = None, *, dry_run: bool = False) -> Removed:
+def prune(
+    place: str | None = None, *, dry_run: bool = False, **options: Unpack[Connection]
+) -> Removed:
     """Remove what nothing refers to, and what interrupted work left behind.
 
     Args:
-        place: a layout; or a folder, to remove partial pulls into it and beside it. Default is the
-            local store, and what is remembered of uploads that nobody goes on with.
+        place: a layout; a bucket; or a folder, to remove partial pulls into it and
+            beside it. Default is the local store, and what is remembered of uploads that nobody
+            goes on with.
         dry_run: only say what would be removed.
+        **options: see `Connection`.
+
+    Raises:
+        ConflictError: somebody else prunes the bucket.
     """
-    ref = stores.locate(place) if place is not None else None
-    if ref is not None and ref.kind is Kind.FOLDER:
+    bucket = _bucket_of(place) if place is not None else None
+    ref = stores.locate(place) if place is not None and bucket is None else None
+    if bucket is not None:
+        found = _prune_bucket(*bucket, dry_run, options)
+    elif ref is not None and ref.kind in {Kind.S3, Kind.BUCKET}:
+        # Its blobs are those of all repositories.
+        found = _prune_bucket(ref.kind, ref.host, dry_run, options)
+    elif ref is not None and ref.kind is Kind.FOLDER:
         found = unpack.prune(Path(ref.repository).expanduser(), dry_run=dry_run)
     elif ref is not None and ref.kind is Kind.LAYOUT:
         found = LayoutStore(Path(ref.repository).expanduser()).prune(dry_run=dry_run)
@@ -158,15 +183,41 @@ def prune(place: str | None = None, *, dry_run: bool = False) -> Removed:
         found = stores.local_store(create=True).prune(dry_run=dry_run)
         found += sessions.prune(home.uploads(), sessions.STALE, dry_run=dry_run)
     else:
-        raise InputError(f"prune cleans places on disk, not a {ref.kind}")
+        raise InputError(f"prune cleans places on disk and buckets, and {ref.place} is neither")
     return Removed(tuple(what for what, _ in found), sum(size for _, size in found), dry_run)
 
 
-def _free(store: LayoutStore, desc: Descriptor) -> int:
-    """Remove what only the manifest needed that has just lost a tag, unless it has others."""
-    if any(entry.desc.digest == desc.digest for entry in store.entries()):
-        return 0
-    return store.delete(desc)
+def _prune_bucket(
+    kind: Kind, name: str, dry_run: bool, options: Connection
+) -> list[tuple[str, int]]:
+    from ocimlpack.stores import bucket_prune
+
+    if dry_run:
+        return _look_through(kind, name, options)
+    place = f"{'s3' if kind is Kind.S3 else 'ocios'}://{name}"
+    with audit.recording("prune", place, options) as (_, how):
+        access = places.access(how)
+        with stores.bucket(kind, name, access) as objects:
+            return bucket_prune.prune(objects, dry_run=False, report=access.report)
+
+
+def _look_through(kind: Kind, name: str, options: Connection) -> list[tuple[str, int]]:
+    from ocimlpack.stores import bucket_prune
+
+    access = places.access(options)
+    with stores.bucket(kind, name, access) as objects:
+        return bucket_prune.prune(objects, dry_run=True, report=access.report)
+
+
+def _bucket_of(place: str) -> tuple[Kind, str] | None:
+    """Kind and name of a bucket, where a location is all of one; else None."""
+    for kind, prefix in ((Kind.S3, "s3://"), (Kind.BUCKET, "ocios://")):
+        name = place.removeprefix(prefix).removesuffix("/")
+        bucket, at, namespace = name.partition("@")
+        whole = is_bucket(bucket) and bool(at) == (kind is Kind.BUCKET)
+        if place.startswith(prefix) and whole and (not at or is_bucket(namespace)):
+            return kind, name
+    return None
 
 
 def _listed(store: LayoutReader, entry: Entry, place: str) -> Listed:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
-from ocimlpack.app.options import Oracle
+from ocimlpack.app.options import Connection, Oracle
 from ocimlpack.cloud import hosts
 from ocimlpack.cloud.identity import Wish, decide, find
 from ocimlpack.errors import (
@@ -21,11 +21,12 @@ from ocimlpack.errors import (
     NotFoundError,
     OcimlpackError,
 )
-from ocimlpack.progress import Noted, Reporter, ignore
+from ocimlpack.progress import Identified, Noted, Reporter, ignore
 from ocimlpack.spec.reference import Kind, Reference, check_host
 from ocimlpack.stores import credentials, settings
 
 if TYPE_CHECKING:
+    from ocimlpack.cloud.objects import OciObjects
     from ocimlpack.cloud.ocir import Registry, Repository
     from ocimlpack.cloud.signers import Identity
     from ocimlpack.stores.tokens import RequestSigner
@@ -113,6 +114,25 @@ def identity(options: Oracle) -> Identity:
     from ocimlpack.cloud.signers import load
 
     return load(decide(wish(options)))
+
+
+def objects(name: str, options: Connection) -> OciObjects:
+    """A bucket of OCI Object Storage.
+
+    Args:
+        name: `BUCKET@NAMESPACE`.
+        options: who one is.
+
+    Raises:
+        NotAllowedError: there is no identity.
+        UnsupportedError: the SDK is not installed.
+    """
+    from ocimlpack.cloud.objects import OciObjects
+
+    bucket, _, namespace = name.partition("@")
+    who = identity(options)
+    options.get("report", ignore)(Identified(name, who.kind))
+    return OciObjects(who, bucket, namespace, wish(options).region)
 
 
 def open_registry(options: Oracle, region: str | None = None) -> Registry:

@@ -22,6 +22,7 @@ from ocimlpack.stores.layout_reader import LayoutReader
 from ocimlpack.stores.settings import Mirror
 
 if TYPE_CHECKING:
+    from ocimlpack.stores.objects.base import Objects
     from ocimlpack.stores.tokens import RequestSigner
 
 DEFAULT_JOBS = 4
@@ -44,6 +45,7 @@ def access(options: Connection) -> stores.Access:
         report=options.get("report", ignore),
         policy=_policy(options),
         signer=partial(_signer_for, options=options),
+        objects=partial(_objects, options=options),
         signs_first=bool(options.get("profile")) or options.get("auth") not in (None, "auto"),
     )
 
@@ -57,6 +59,12 @@ def _signer_for(host: str, options: Oracle) -> RequestSigner | None:
     from ocimlpack.app import oracle
 
     return oracle.signer_for(host, options)
+
+
+def _objects(name: str, options: Connection) -> Objects:
+    from ocimlpack.app import oracle
+
+    return oracle.objects(name, options)
 
 
 def locate(text: str, options: Oracle) -> Reference:

@@ -75,12 +75,18 @@ def ls(output: Output, /, place: str | None, no_trunc: bool) -> None:
         output.note("nothing is packed here yet; `ocimlpack pack DIR -t NAME` puts a model in")
 
 
-@command("repos", example="ocimlpack repos localhost:5000")
+@command(
+    "repos",
+    example="""
+    ocimlpack repos localhost:5000
+    ocimlpack repos s3://models
+    """,
+)
 @click.argument("host", metavar="HOST")
 @registry_options
 @pass_output
 def repos(output: Output, /, host: str, **options: Any) -> None:
-    """List the repositories of a registry."""
+    """List the repositories of a registry or a bucket."""
     from ocimlpack.app import naming
 
     with reporting(output) as report:
@@ -114,16 +120,20 @@ def rm(output: Output, /, reference: str, **options: Any) -> None:
     example="""
     ocimlpack prune --dry-run
     ocimlpack prune oci:./layout
+    ocimlpack prune s3://models
     """,
 )
-@click.argument("place", metavar="[LAYOUT]", type=PATH, required=False)
+@click.argument("place", metavar="[PLACE]", type=PATH, required=False)
 @option("--dry-run", is_flag=True, help="Change nothing; list what would be removed.")
+@registry_options
 @pass_output
-def prune(output: Output, /, place: str | None, dry_run: bool) -> None:
-    """Remove what no tag needs, and old partial files, from the local store or a layout."""
+def prune(output: Output, /, place: str | None, dry_run: bool, **options: Any) -> None:
+    """Remove what no tag needs, and old leftovers, from the local store, a layout or a bucket."""
     from ocimlpack.app import naming
 
-    _show_removed(output, naming.prune(place, dry_run=dry_run))
+    with reporting(output) as report:
+        removed = naming.prune(place, dry_run=dry_run, report=report, **given(options))
+    _show_removed(output, removed)
 
 
 def _show_removed(output: Output, removed: Removed) -> None:

@@ -36,6 +36,11 @@ _TIMEOUTS: Final = (8.0, 60.0)
 _SKEW: Final = 60
 """Seconds that a clock may be off before it is worth a word; the service takes five minutes."""
 
+_NO_WAY: Final = frozenset(
+    {"NewConnectionError", "NameResolutionError", "ConnectTimeoutError", "ProxyError", "SSLError"}
+)
+"""What is raised inside where no connection could be made at all; all else broke on the way."""
+
 _FREE_TIER: Final = "FREE_TIER_NOT_SUPPORTED"
 _RELATED: Final = "RelatedResourceNotAuthorizedOrNotFound"
 """A 404 of what a request names in its body:
@@ -59,7 +64,14 @@ def module(name: str = "") -> Any:
         ) from error
 
 
-def client(path: str, config: Mapping[str, Any], signer: Any, endpoint: str | None) -> Any:
+def client(
+    path: str,
+    config: Mapping[str, Any],
+    signer: Any,
+    endpoint: str | None,
+    *,
+    retries: bool = True,
+) -> Any:
     """A client of one service.
 
     Args:
@@ -67,14 +79,17 @@ def client(path: str, config: Mapping[str, Any], signer: Any, endpoint: str | No
         config: the SDK's configuration, with the region.
         signer: signs its requests.
         endpoint: the service's address where it is not the region's.
+        retries: whether it tries again by itself what may pass.
     """
     home, _, name = path.rpartition(".")
     retry = module("retry")
-    strategy = retry.RetryStrategyBuilder(
-        max_attempts=_TRIES,
-        total_elapsed_time_seconds=_TOTAL_SECONDS,
-        retry_max_wait_between_calls_seconds=_LONGEST_PAUSE,
-    ).get_retry_strategy()
+    strategy = retry.NoneRetryStrategy()
+    if retries:
+        strategy = retry.RetryStrategyBuilder(
+            max_attempts=_TRIES,
+            total_elapsed_time_seconds=_TOTAL_SECONDS,
+            retry_max_wait_between_calls_seconds=_LONGEST_PAUSE,
+        ).get_retry_strategy()
     more = {"service_endpoint": endpoint} if endpoint else {}
     return getattr(module(home), name)(
         dict(config),
@@ -140,7 +155,7 @@ def explained(what: str, absent: type[OcimlpackError] = NotFoundError) -> Iterat
         raise _meaning(error, what, absent) from error
     except requests.RequestException as error:
         causes = list(_causes(error))
-        if any(isinstance(each, requests.ConnectionError) for each in causes):
+        if any(type(each).__name__ in _NO_WAY for each in causes):
             raise UnreachableError(
                 f"no connection to Oracle Cloud for {what}: {_reason(causes)}",
                 hint="check the region, the proxy and the network",

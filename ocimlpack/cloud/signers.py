@@ -61,12 +61,13 @@ class Identity:
         with explained(self.kind):
             return _sdk.sign(self.signer, method, url)
 
-    def client(self, path: str, region: str | None = None) -> Any:
+    def client(self, path: str, region: str | None = None, *, retries: bool = True) -> Any:
         """A client of one service.
 
         Args:
             path: module and class in the SDK: `artifacts.ArtifactsClient`.
             region: another region than this identity's.
+            retries: whether it tries again by itself what may pass.
 
         Raises:
             InputError: no region is known.
@@ -77,7 +78,8 @@ class Identity:
             raise InputError(
                 "no region is known", hint="add --region, or set region in the profile"
             )
-        return _sdk.client(path, {**self.config, "region": where}, self.signer, one)
+        config = {**self.config, "region": where}
+        return _sdk.client(path, config, self.signer, one, retries=retries)
 
 
 def full_region(region: str | None) -> str | None:

@@ -163,6 +163,11 @@ def check_tag(tag: str) -> str:
     return tag
 
 
+def is_bucket(text: str) -> bool:
+    """Whether the text can be a bucket's name; each service has narrower rules of its own."""
+    return _BUCKET.match(text) is not None
+
+
 def check_repository(name: str, text: str) -> str:
     """The repository's name, if it is one.
 
@@ -302,8 +307,8 @@ def _bucket(text: str, whole: str) -> Reference:
 
 
 def _s3(text: str, whole: str) -> Reference:
-    known = _BUCKET.match(text.partition("/")[0])
-    return _hosted(Kind.S3, text, whole, bool(known), "bucket", "BUCKET")
+    known = is_bucket(text.partition("/")[0])
+    return _hosted(Kind.S3, text, whole, known, "bucket", "BUCKET")
 
 
 def _ocir(text: str, whole: str) -> Reference:
@@ -315,7 +320,8 @@ def _hosted(kind: Kind, text: str, whole: str, known: bool, what: str, form: str
     host, slash, rest = text.partition("/")
     if not slash or not known:
         raise InvalidReferenceError(
-            f"{whole!r} names no {what} (expected {_PREFIX[kind]}{form}/REPOSITORY[:TAG])"
+            f"{whole!r} names no {'repository' if known else what} "
+            f"(expected {_PREFIX[kind]}{form}/REPOSITORY[:TAG])"
         )
     rest, digest = _split_digest(rest, whole)
     rest, tag = _split_tag(rest, whole)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -241,6 +241,19 @@ class TagLister(Protocol):
 
 
 @runtime_checkable
+class Freer(Protocol):
+    """A store in which a manifest goes with its last tag."""
+
+    def free(self, desc: Descriptor) -> int:
+        """Remove a manifest that no tag stands for any more; leave one that has others.
+
+        Returns:
+            The bytes freed at once.
+        """
+        ...
+
+
+@runtime_checkable
 class Presumer(Protocol):
     """A store that can tell from what it was asked before what it most likely has not."""
 
@@ -318,6 +331,33 @@ class Assembler(Protocol):
 
         Yields:
             The file, or None where this content can't be taken like that.
+        """
+        ...
+
+
+Sending = Callable[[], None]
+"""What brings one part of a blob to where it goes."""
+
+
+@runtime_checkable
+class Divider(Protocol):
+    """A store that takes large blobs in parts, which may be brought side by side."""
+
+    def dividing(
+        self, desc: Descriptor, blob: Blob
+    ) -> AbstractContextManager[Iterator[Sending] | None]:
+        """The parts of a blob that are to be brought: those that an earlier run brought are not.
+
+        The blob is read when the next part is asked for, by one thread at a time; any thread may
+        then bring the part, which is in memory until that is done. When the block ends well, and
+        the bytes were right, the blob is there. Else what was brought is kept for another run, as
+        far as the store can.
+
+        Yields:
+            The parts, all of which have to be brought; or None for a blob that is better pushed.
+
+        Raises:
+            IntegrityError: the bytes are not what the descriptor says; nothing is kept.
         """
         ...
 

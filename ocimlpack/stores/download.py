@@ -41,12 +41,28 @@ many times what others took, and so many seconds, will not come any more."""
 class RegistryBlob:
     """A `Blob` behind `GET /v2/REPOSITORY/blobs/DIGEST`; its parts can be read side by side."""
 
-    def __init__(self, session: Session, repository: str, desc: Descriptor, host: Host) -> None:
+    def __init__(
+        self,
+        session: Session,
+        repository: str,
+        desc: Descriptor,
+        host: Host,
+        path: str | None = None,
+    ) -> None:
+        """Prepare; nothing is asked.
+
+        Args:
+            session: the registry.
+            repository: the repository.
+            desc: the blob.
+            host: what is known of the registry.
+            path: where the blob is, if elsewhere than the specification says.
+        """
         self._session = session
         self._repository = repository
         self._desc = desc
         self._host = host
-        self._path = f"/v2/{repository}/blobs/{desc.digest}"
+        self._path = path or f"/v2/{repository}/blobs/{desc.digest}"
         self._what = f"the blob {desc.digest} of {repository}"
         self._direct: str | None = None
         self._whole_only = False

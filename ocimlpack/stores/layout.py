@@ -21,26 +21,23 @@ from ocimlpack.errors import (
     InvalidDigestError,
     NotFoundError,
     UnavailableError,
-    UnsupportedError,
 )
 from ocimlpack.spec import manifest as manifests
 from ocimlpack.spec.descriptor import Descriptor
 from ocimlpack.spec.digest import Digest
-from ocimlpack.spec.gojson import decode, encode
-from ocimlpack.spec.manifest import Index
-from ocimlpack.spec.mediatypes import OCI_INDEX, is_manifest
+from ocimlpack.spec.gojson import encode
+from ocimlpack.spec.mediatypes import is_manifest
 from ocimlpack.spec.reference import check_tag
-from ocimlpack.stores import files, partial
+from ocimlpack.stores import files, layout_index, partial
 from ocimlpack.stores.base import Blob, BytesBlob, FileBlob
 from ocimlpack.stores.graph import check_children, reachable, read_manifest
-from ocimlpack.stores.layout_reader import MAX_INDEX, LayoutReader, entry_json, entry_name
+from ocimlpack.stores.layout_reader import MAX_INDEX, LayoutReader
 from ocimlpack.stores.partial import PartialFile
 from ocimlpack.stores.verify import read_all
 
 if TYPE_CHECKING:
     from filelock import BaseFileLock
 
-_VERSION: Final = "1.0.0"
 _LOCK_SECONDS: Final = 60.0
 _STALE_SECONDS: Final = 3600.0
 
@@ -87,15 +84,7 @@ class LayoutStore(LayoutReader):
                 content = BytesBlob(node.raw)
                 files.write_verified(content, desc, self._blob_path(desc.digest), self._ingest)
             index = self.read_index()
-            items = index["manifests"]
-            if isinstance(node, Index):
-                # What an index lists needs no entry of its own, and would outlive it.
-                listed = {str(child.digest) for child in node.manifests}
-                items[:] = [
-                    each for each in items if entry_name(each) or each.get("digest") not in listed
-                ]
-            if all(each.get("digest") != str(desc.digest) for each in items):
-                items.append(entry_json(node))
+            layout_index.add(index, desc, node)
             self._write_index(index)
 
     @contextmanager
@@ -129,15 +118,9 @@ class LayoutStore(LayoutReader):
         with self._locked():
             if not self.exists(desc):
                 raise NotFoundError(f"no {desc.digest} in {self.path}", digest=str(desc.digest))
-            entry = entry_json(read_manifest(self, desc), full)
+            node = read_manifest(self, desc)
             index = self.read_index()
-            index["manifests"] = [
-                each
-                for each in index["manifests"]
-                if entry_name(each) != full
-                and (entry_name(each) or each.get("digest") != str(desc.digest))
-            ]
-            index["manifests"].append(entry)
+            layout_index.name(index, desc, node, full)
             self._write_index(index)
 
     def untag(self, name: str) -> None:
@@ -145,10 +128,8 @@ class LayoutStore(LayoutReader):
         full = self._prefix + name
         with self._locked():
             index = self.read_index()
-            kept = [each for each in index["manifests"] if entry_name(each) != full]
-            if len(kept) == len(index["manifests"]):
+            if not layout_index.unname(index, full):
                 raise NotFoundError(f"no tag {name} in {self.path}")
-            index["manifests"] = kept
             self._write_index(index)
 
     def delete(self, desc: Descriptor) -> int:
@@ -160,15 +141,16 @@ class LayoutStore(LayoutReader):
         with self._locked():
             before = reachable(self, [self.resolve(str(desc.digest))])
             index = self.read_index()
-            index["manifests"] = [
-                each
-                for each in index["manifests"]
-                if each.get("digest") != str(desc.digest)
-                or (entry_name(each) and not entry_name(each).startswith(self._prefix))
-            ]
+            layout_index.drop(index, desc.digest, self._prefix)
             self._write_index(index)
             needed = reachable(self, [entry.desc for entry in self.entries()])
             return sum(self._remove(digest) for digest in before - needed)
+
+    def free(self, desc: Descriptor) -> int:
+        """Remove a manifest that no tag stands for any more, and what only it needed."""
+        if any(entry.desc.digest == desc.digest for entry in self.entries()):
+            return 0
+        return self.delete(desc)
 
     def blobs(self) -> Iterator[Descriptor]:
         """Every blob on disk, by the digest that its name says."""
@@ -274,11 +256,9 @@ def _create(path: Path) -> None:
         (path / "blobs" / "sha256").mkdir(parents=True, exist_ok=True)
         with _lock(path):
             if not (path / "index.json").exists():
-                empty = {"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": []}
-                files.write_atomically(path / "index.json", encode(empty))
+                files.write_atomically(path / "index.json", encode(layout_index.empty()))
             if not (path / "oci-layout").exists():
-                marker = encode({"imageLayoutVersion": _VERSION})
-                files.write_atomically(path / "oci-layout", marker)
+                files.write_atomically(path / "oci-layout", layout_index.MARKER)
     except OSError as error:
         raise InputError(f"can't make an image layout at {path}: {error.strerror}") from error
 
@@ -288,9 +268,4 @@ def _check_version(path: Path) -> None:
         content = (path / "oci-layout").read_bytes()[:4096]
     except OSError as error:
         raise InputError(f"can't read {path / 'oci-layout'}: {error.strerror}") from error
-    value = decode(content, str(path / "oci-layout"))
-    version = value.get("imageLayoutVersion") if isinstance(value, dict) else None
-    if version != _VERSION:
-        raise UnsupportedError(
-            f"{path} is an image layout of version {version!r:.20}, not {_VERSION}"
-        )
+    layout_index.check_marker(content, str(path / "oci-layout"), str(path))

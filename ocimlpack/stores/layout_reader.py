@@ -120,14 +120,18 @@ class LayoutReader(ABC):
         for entry in self.entries():
             node = read_manifest(self, entry.desc)
             if node.subject and node.subject.digest == desc.digest:
-                found.append(Descriptor.from_json(entry_json(node)))
+                found.append(Descriptor.from_json(entry_json(entry.desc, node)))
         return found
 
     def entries(self) -> list[Entry]:
         """Every entry of the index."""
+        return self.entries_of(self.read_index())
+
+    def entries_of(self, index: Mapping[str, Any]) -> list[Entry]:
+        """Every entry of an index of this place."""
         return [
             Entry(entry_name(each), Descriptor.from_json(each, f"an entry of {self.place}"))
-            for each in self.read_index()["manifests"]
+            for each in index["manifests"]
         ]
 
     def read_index(self) -> dict[str, Any]:
@@ -136,7 +140,14 @@ class LayoutReader(ABC):
         Raises:
             InvalidContentError: it is none.
         """
-        content = self._index_content()
+        return self.parse_index(self._index_content())
+
+    def parse_index(self, content: bytes) -> dict[str, Any]:
+        """The content of index.json as JSON.
+
+        Raises:
+            InvalidContentError: it is none.
+        """
         if len(content) > MAX_INDEX:
             raise InvalidContentError(
                 f"the index of {self.place} is larger than {MAX_INDEX:,} bytes"
@@ -163,9 +174,14 @@ def entry_name(item: Mapping[str, Any]) -> str:
     return str(annotations.get(REF_NAME, "")) if isinstance(annotations, dict) else ""
 
 
-def entry_json(node: Manifest | Index, name: str = "") -> dict[str, Any]:
-    """An index entry for a manifest, as JSON."""
-    desc = node.descriptor
+def entry_json(desc: Descriptor, node: Manifest | Index, name: str = "") -> dict[str, Any]:
+    """An index entry for a manifest, as JSON.
+
+    Args:
+        desc: the manifest, by the digest under which it is stored.
+        node: its content.
+        name: the entry's name.
+    """
     annotations = {REF_NAME: name} if name else {}
     return Descriptor(
         desc.media_type, desc.digest, desc.size, annotations, node.artifact_type

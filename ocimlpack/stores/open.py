@@ -8,11 +8,11 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ocimlpack.errors import InputError, NotFoundError, UnsupportedError
 from ocimlpack.progress import Reporter, ignore
-from ocimlpack.retry import Policy
+from ocimlpack.retry import DEFAULT, Policy
 from ocimlpack.spec.reference import Kind, Reference
 from ocimlpack.stores import home, settings
 from ocimlpack.stores.base import ReadableStore, Store
@@ -22,13 +22,16 @@ from ocimlpack.stores.settings import Mirror
 if TYPE_CHECKING:
     from ocimlpack.stores._oras import Session
     from ocimlpack.stores.credentials import Credential
+    from ocimlpack.stores.objects.base import Objects
+    from ocimlpack.stores.objects.persistent import PersistentObjects
     from ocimlpack.stores.registry import RegistryStore
     from ocimlpack.stores.tokens import RequestSigner
+    from ocimlpack.stores.web_layout import WebLayout
 
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """How registries are reached.
+    """How registries and buckets are reached.
 
     Attributes:
         plain_http: speak http; None means to loopback hosts only.
@@ -39,6 +42,7 @@ class Access:
         policy: how a registry's requests are tried again, if otherwise than usual.
         wait: the most seconds that an answer is waited for, where requests would wait for longer.
         signer: looks for what signs requests for a registry's tokens, by its host.
+        objects: opens a bucket of OCI Object Storage, `BUCKET@NAMESPACE`.
         signs_first: the signer was asked for by name: stored credentials are not looked for.
     """
 
@@ -50,6 +54,7 @@ class Access:
     policy: Policy | None = None
     wait: float = math.inf
     signer: Callable[[str], RequestSigner | None] = lambda _: None
+    objects: Callable[[str], Objects] | None = None
     signs_first: bool = False
 
     def credential(self, host: str) -> Credential | None:
@@ -88,7 +93,7 @@ def reading(ref: Reference, access: Access, *, mirrored: bool = True) -> Iterato
     mirrors: tuple[Mirror, ...] = ()
     if ref.kind is Kind.REGISTRY and mirrored:
         mirrors = (*access.mirrors, *settings.load().mirrors_of(ref.host))
-    with _opened(ref, access, create=False, mirrors=mirrors) as store:
+    with _opened(ref, access, create=False, to_write=False, mirrors=mirrors) as store:
         yield store
 
 
@@ -109,7 +114,7 @@ def writing(ref: Reference, access: Access, *, create: bool = True) -> Iterator[
         with archive.rewritten(_path(ref)) as store:
             yield store
         return
-    with _opened(ref, access, create=create) as store:
+    with _opened(ref, access, create=create, to_write=True) as store:
         yield store
 
 
@@ -139,6 +144,49 @@ def session(
     )
 
 
+@contextmanager
+def bucket(kind: Kind, name: str, access: Access) -> Iterator[PersistentObjects]:
+    """A bucket, without a repository.
+
+    Args:
+        kind: S3, or BUCKET for OCI Object Storage.
+        name: the bucket, as references have it in place of a host.
+        access: how it is reached.
+
+    Raises:
+        UnsupportedError: the library for that is not installed.
+        InputError: the configuration file, or what the environment says, can't be used.
+    """
+    from ocimlpack.stores.objects.persistent import PersistentObjects
+
+    once = _s3(name, access) if kind is Kind.S3 else _oci(name, access)
+    policy = access.policy or DEFAULT
+    objects = PersistentObjects(once, policy, report=access.report)
+    try:
+        yield objects
+    finally:
+        objects.close()
+
+
+def _s3(name: str, access: Access) -> Objects:
+    from ocimlpack.stores.objects import s3, s3_service
+
+    preference = settings.load().bucket(name)
+    service = s3_service.find(name, preference, access.plain_http)
+    return s3.S3Objects(
+        service,
+        insecure=access.insecure,
+        ca_file=access.ca_file,
+        profile_chosen=bool(preference.profile),
+    )
+
+
+def _oci(name: str, access: Access) -> Objects:
+    if access.objects is None:
+        raise UnsupportedError(f"nobody is there to open buckets of OCI Object Storage: {name}")
+    return access.objects(name)
+
+
 def local_store(name: str = "", *, create: bool = False) -> LayoutStore:
     """The local store, or one model's part of it.
 
@@ -150,7 +198,12 @@ def local_store(name: str = "", *, create: bool = False) -> LayoutStore:
 
 @contextmanager
 def _opened(
-    ref: Reference, access: Access, *, create: bool, mirrors: Sequence[Mirror] = ()
+    ref: Reference,
+    access: Access,
+    *,
+    create: bool,
+    to_write: bool,
+    mirrors: Sequence[Mirror] = (),
 ) -> Iterator[Store]:
     if ref.kind is Kind.REGISTRY:
         store = _registry(ref, access, mirrors)
@@ -158,6 +211,15 @@ def _opened(
             yield store
         finally:
             store.close()
+    elif ref.kind in {Kind.S3, Kind.BUCKET}:
+        from ocimlpack.stores.bucket import BucketStore
+
+        with bucket(ref.kind, ref.host, access) as objects:
+            found = BucketStore(objects, ref.repository, to_write=to_write, report=access.report)
+            try:
+                yield found
+            finally:
+                found.close()
     elif ref.kind is Kind.LOCAL:
         yield local_store(ref.repository, create=create)
     elif ref.kind is Kind.LAYOUT:
@@ -176,26 +238,26 @@ def _registry(ref: Reference, access: Access, mirrors: Sequence[Mirror]) -> Regi
     others = [each for each in mirrors if (each.host, each.prefix) != (ref.host, "")]
     if not others:
         return RegistryStore(registry, ref.repository)
-    from ocimlpack.stores.mirrors import MirroredStore, MirrorSession, Place
+    from ocimlpack.stores._oras import Session
+    from ocimlpack.stores.mirrors import POLICY, MirroredStore, MirrorSession, Place
 
-    places = [
-        Place(
-            mirror.url,
-            RegistryStore(
-                MirrorSession(
-                    mirror.host,
-                    registry=registry,
-                    plain_http=mirror.plain_http,
-                    insecure=access.insecure,
-                    ca_file=mirror.ca_file or access.ca_file,
-                    report=access.report,
-                ),
-                mirror.prefix + ref.repository,
-            ),
-            access.report,
+    def opened(mirror: Mirror) -> RegistryStore | WebLayout:
+        options: dict[str, Any] = {
+            "plain_http": mirror.plain_http,
+            "insecure": access.insecure,
+            "ca_file": mirror.ca_file or access.ca_file,
+            "report": access.report,
+        }
+        if mirror.kind == "registry":
+            mirroring = MirrorSession(mirror.host, registry=registry, **options)
+            return RegistryStore(mirroring, mirror.prefix + ref.repository)
+        from ocimlpack.stores.web_layout import WebLayout
+
+        return WebLayout(
+            Session(mirror.host, policy=POLICY, **options), mirror.prefix, ref.repository
         )
-        for mirror in others
-    ]
+
+    places = [Place(mirror.url, opened(mirror), access.report) for mirror in others]
     return MirroredStore(registry, ref.repository, places, access.report)
 
 

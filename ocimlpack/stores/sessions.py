@@ -54,6 +54,11 @@ class Record:
         self._size = size
         self._handle: int | None = None
 
+    @property
+    def kept(self) -> bool:
+        """Whether another run can go on with the upload."""
+        return self._path is not None and self.location is not None
+
     def read(self) -> bool:
         """Find out where an earlier run has got to; False if another process is at it now."""
         if self._path is None:

@@ -12,14 +12,22 @@ from types import MappingProxyType
 from typing import Any, Final, Literal, get_args
 
 from ocimlpack.errors import InputError, InvalidReferenceError
-from ocimlpack.spec.reference import check_host, check_repository
+from ocimlpack.spec.reference import check_host, check_repository, is_bucket
 
 VARIABLE: Final = "OCIMLPACK_CONFIG"
 ANY_HOST: Final = "*"
-"""Stands for every registry that is not named itself."""
+"""Stands for every registry, or every bucket, that is not named itself."""
 
-_MIRROR_KEYS: Final = ("url", "ca-file")
+_MIRROR_KEYS: Final = ("url", "kind", "ca-file")
+_LAYOUT: Final = "layout+"
+"""What an address begins with where no table says the kind."""
 _OCI_KEYS: Final = ("auth", "profile", "region", "compartment")
+_BUCKET_KEYS: Final = ("endpoint", "region", "profile", "addressing")
+_ADDRESSINGS: Final = ("path", "virtual")
+
+
+MirrorKind = Literal["registry", "layout"]
+"""What a mirror speaks: the distribution API, or nothing but HTTP."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,11 +35,13 @@ class Mirror:
     """Another place that may have what a registry has.
 
     Attributes:
-        url: as it was written, for messages.
+        url: what it is called in messages: as it was written; without its path where that may be
+            a secret.
         host: its `host[:port]`.
         prefix: what stands before a repository's name there, with a slash behind it; may be empty.
         plain_http: whether it speaks http.
         ca_file: a PEM file of authorities to trust for it, or None for those of all registries.
+        kind: `registry`, or `layout` for an image layout that a web server has.
     """
 
     url: str
@@ -39,14 +49,22 @@ class Mirror:
     prefix: str = ""
     plain_http: bool = False
     ca_file: str | None = None
+    kind: MirrorKind = "registry"
 
     @classmethod
-    def parse(cls, url: str, ca_file: str | None = None) -> Mirror:
-        """Take `http[s]://HOST[:PORT][/PREFIX]` apart.
+    def parse(cls, url: str, ca_file: str | None = None, kind: str = "") -> Mirror:
+        """Take `http[s]://HOST[:PORT][/PREFIX]` apart; `layout+` before it says that kind.
 
         Raises:
             InputError: it has not that form.
         """
+        if url.startswith(_LAYOUT):
+            url, kind = url.removeprefix(_LAYOUT), kind or "layout"
+        if (kind or "registry") not in get_args(MirrorKind):
+            raise InputError(
+                f"no kind of mirror is called {kind!r}",
+                hint=f"known are: {', '.join(get_args(MirrorKind))}",
+            )
         if not re.fullmatch(r"https?://[^/\s]+(/\S*)?", url, re.IGNORECASE):
             raise InputError(
                 f"not a mirror's address: {url!r:.200}",
@@ -65,6 +83,8 @@ class Mirror:
                 f"a mirror's address ends with its path: {url!r:.200}",
                 hint="which registry is meant is told to each mirror in any case",
             )
+        if kind == "layout":
+            return cls._parse_layout(parts, ca_file)
         # `https://HOST/v2/PREFIX` is how containerd's hosts.toml writes it, with override_path.
         path = parts.path.strip("/")
         prefix = path.removeprefix("v2").removeprefix("/") if re.match(r"v2(/|$)", path) else path
@@ -75,6 +95,14 @@ class Mirror:
         except InvalidReferenceError as error:
             raise InputError(f"in a mirror's address: {error.message}", hint=error.hint) from error
         return cls(url, host, f"{prefix}/" if prefix else "", parts.scheme == "http", ca_file)
+
+    @classmethod
+    def _parse_layout(cls, parts: urllib.parse.SplitResult, ca_file: str | None) -> Mirror:
+        host = check_host(parts.netloc, parts.netloc)
+        base = f"/{parts.path.strip('/')}/".replace("//", "/")
+        # The path of an address by which a bucket lets itself be read is as good as a password.
+        name = f"{parts.scheme}://{host}" + ("/…" if base != "/" else "")
+        return cls(name, host, base, parts.scheme == "http", ca_file, "layout")
 
 
 FallbackMode = Literal["on-failure", "mirror"]
@@ -98,6 +126,23 @@ class FallbackEntry:
 
 
 @dataclass(frozen=True, slots=True)
+class Bucket:
+    """Where an S3 bucket is; empty is what the environment and the AWS profile say.
+
+    Attributes:
+        endpoint: the service's address.
+        region: where the bucket is.
+        profile: the AWS profile whose credentials are used.
+        addressing: `path` or `virtual`: where the bucket's name is in addresses.
+    """
+
+    endpoint: str = ""
+    region: str = ""
+    profile: str = ""
+    addressing: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Settings:
     """The configuration file's content.
 
@@ -105,11 +150,17 @@ class Settings:
         mirrors: registry → its mirrors, in the order in which they are asked.
         fallback: registry, or the beginning of a repository's name there → its second place.
         oci: what is settled for Oracle Cloud: `auth`, `profile`, `region`, `compartment`.
+        s3: bucket → where it is.
     """
 
     mirrors: Mapping[str, tuple[Mirror, ...]] = field(default_factory=lambda: MappingProxyType({}))
     fallback: Mapping[str, FallbackEntry] = field(default_factory=lambda: MappingProxyType({}))
     oci: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    s3: Mapping[str, Bucket] = field(default_factory=lambda: MappingProxyType({}))
+
+    def bucket(self, name: str) -> Bucket:
+        """What is said of an S3 bucket: under its name, else of every bucket."""
+        return self.s3.get(name) or self.s3.get(ANY_HOST) or Bucket()
 
     def mirrors_of(self, host: str) -> tuple[Mirror, ...]:
         """The mirrors of a registry: those under its name, else those of every registry."""
@@ -209,7 +260,7 @@ def _read_mirror(entry: object, place: str, folder: Path) -> Mirror:
     # Relative to the file, so that both can be mounted or copied together.
     ca_file = folder / Path(table["ca-file"]).expanduser() if "ca-file" in table else None
     try:
-        return Mirror.parse(table["url"], str(ca_file) if ca_file else None)
+        return Mirror.parse(table["url"], str(ca_file) if ca_file else None, table.get("kind", ""))
     except InputError as error:
         raise InputError(f"{place}: {error.message}", hint=error.hint) from error
 
@@ -255,6 +306,29 @@ def _read_oci(table: object, _: Path) -> Mapping[str, str]:
     return MappingProxyType(table)
 
 
+def _read_buckets(table: object, _: Path) -> Mapping[str, Bucket]:
+    if not isinstance(table, dict):
+        raise InputError("s3 is not a table", hint='write [s3."BUCKET"], then endpoint = "URL"')
+    found = {}
+    for name, entry in table.items():
+        place = f's3."{name}"'
+        if name != ANY_HOST and not is_bucket(name):
+            raise InputError(f"not a bucket's name: {name!r:.200}")
+        if not isinstance(entry, dict):
+            raise InputError(
+                f"{place} is not a table", hint=f'write [{place}], then endpoint = "…"'
+            )
+        _check_keys(entry, place, _BUCKET_KEYS)
+        for key, value in entry.items():
+            if not isinstance(value, str):
+                raise InputError(f"{place}: {key} is not text")
+        bucket = Bucket(**entry)
+        if bucket.addressing and bucket.addressing not in _ADDRESSINGS:
+            raise InputError(f"{place}: addressing is neither path nor virtual")
+        found[name] = bucket
+    return MappingProxyType(found)
+
+
 def _check_keys(table: Mapping[str, Any], place: str, known: tuple[str, ...]) -> None:
     unknown = sorted(table.keys() - set(known))
     if unknown:
@@ -268,6 +342,7 @@ _TABLES: Final[Mapping[str, Callable[[object, Path], Any]]] = MappingProxyType(
         "fallback": _read_fallback,
         "mirrors": _read_mirrors,
         "oci": _read_oci,
+        "s3": _read_buckets,
     }
 )
 """The file's tables: each is a field of `Settings`, and what reads it."""

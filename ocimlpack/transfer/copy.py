@@ -30,6 +30,7 @@ from ocimlpack.stores.base import (
     Assembler,
     Blob,
     BytesBlob,
+    Divider,
     Divisible,
     Mountable,
     Presumer,
@@ -43,6 +44,7 @@ from ocimlpack.stores.graph import walk
 from ocimlpack.stores.partial import TakenError
 from ocimlpack.transfer import pool, ranges
 from ocimlpack.transfer.links import Links, Share
+from ocimlpack.transfer.sending import Senders
 from ocimlpack.transfer.watched import Watched
 
 
@@ -151,7 +153,8 @@ def copy(
     leaves = sorted(
         (leaf for leaf in todo.leaves if leaf.digest not in done), key=lambda leaf: -leaf.size
     )
-    mover = _Mover(src, dst, report, Links(jobs, sum(map(_is_large, leaves))))
+    links = Links(jobs, sum(map(_is_large, leaves)))
+    mover = _Mover(src, dst, report, links, Senders(jobs))
     report(Planned(action, len(leaves), sum(leaf.size for leaf in leaves)))
     moved = pool.run([mover.task(leaf) for leaf in leaves], jobs)
     outcomes = {leaf.digest: outcome for leaf, outcome in zip(leaves, moved, strict=True)}
@@ -200,14 +203,18 @@ def _is_large(leaf: Descriptor) -> bool:
 
 
 class _Mover:
-    def __init__(self, src: ReadableStore, dst: Sink, report: Reporter, links: Links) -> None:
+    def __init__(
+        self, src: ReadableStore, dst: Sink, report: Reporter, links: Links, senders: Senders
+    ) -> None:
         self._src = src
         self._dst = dst
         self._report = report
         self._links = links
+        self._senders = senders
         self._mountable = capability(dst, Mountable)
         self._presumer = capability(dst, Presumer)
         self._assembler = capability(dst, Assembler)
+        self._divider = capability(dst, Divider)
 
     def task(self, leaf: Descriptor) -> pool.Task[Outcome]:
         def move(stop: pool.Stop) -> Outcome:
@@ -239,11 +246,23 @@ class _Mover:
                 return "moved"
             while True:
                 try:
-                    self._dst.push(leaf, Watched(blob, reached))
+                    watched = Watched(blob, reached)
+                    if not self._divided(leaf, watched, stop):
+                        self._dst.push(leaf, watched)
                     return "moved"
                 except IntegrityError:
                     if not doubt(blob):
                         raise
+
+    def _divided(self, leaf: Descriptor, blob: Blob, stop: pool.Stop) -> bool:
+        """Whether the leaf went in parts, as the destination can take it like that."""
+        if self._divider is None or not _is_large(leaf):
+            return False
+        with self._divider.dividing(leaf, blob) as parts:
+            if parts is None:
+                return False
+            self._senders.send(parts, stop)
+        return True
 
     def _in_parts(
         self,

@@ -37,6 +37,9 @@ def main() -> int:
         print("  ocimlpack ocir create team/minilm")
         print(f"  ocimlpack push .cache/demo/model ocir://{REGION}/team/minilm:1.0")
         print(f"  ocimlpack pull ocir://{REGION}/team/minilm:1.0 -o demo\n")
+        print(
+            "  curl -X POST $OCIMLPACK_OCI_ENDPOINT/local-cloud/wait?days=31  # runs lifecycles\n"
+        )
         print("Ctrl-C ends it.", flush=True)
         ended = threading.Event()
         signal.signal(signal.SIGTERM, lambda *_: ended.set())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import email.utils
 import re
 import secrets
@@ -51,6 +52,7 @@ class Route:
     method: str
     path: re.Pattern[str]
     handler: Handler
+    locked: bool
 
 
 class Cloud:
@@ -61,26 +63,54 @@ class Cloud:
         principals: who there is.
         skew: seconds by which the cloud's clock is ahead of this machine's.
         records: what the services keep.
+        closing: what is done when it ends.
     """
 
-    def __init__(self, folder: Path | None = None) -> None:
+    def __init__(self, folder: Path | None = None, port: int = 0) -> None:
         self.principals = Principals()
         self.records = Records(folder)
         self.skew = 0.0
+        self.closing = contextlib.ExitStack()
+        self.closing.callback(self.records.close)
         self._routes: list[Route] = []
         self._open: list[tuple[re.Pattern[str], Callable[[Request, bytes], Reply]]] = []
         self._committed = threading.Lock()
-        self.server = Server(self._handle)
+        self._calendar = self.records.table("calendar")
+        self.server = Server(self._handle, port=port)
         self.url = self.server.url
         self.host = self.server.host
 
     def now(self) -> float:
         return time.time() + self.skew
 
-    def route(self, method: str, path: str, handler: Handler) -> None:
-        """Answer signed requests. `{name}` in the path stands for one part of it."""
-        pattern = re.sub(r"\{(\w+)\}", r"(?P<\1>[^/]+)", path)
-        self._routes.append(Route(method, re.compile(f"{pattern}/?$"), handler))
+    def calendar(self) -> float:
+        """The time that the services go by; it may be far ahead of that of signatures."""
+        return self.now() + float(self._calendar.get("later", {}).get("seconds", 0))
+
+    def wait(self, *, days: float = 0, hours: float = 0, seconds: float = 0) -> None:
+        """Let time pass for what is kept.
+
+        Signatures and tokens don't notice: a client's clock, which is this machine's, stays right.
+        """
+        passed = days * 86_400 + hours * 3_600 + seconds
+        with self.records.lock:
+            later = float(self._calendar.get("later", {}).get("seconds", 0))
+            self._calendar["later"] = {"seconds": later + passed}
+
+    def route(self, method: str, path: str, handler: Handler, *, locked: bool = True) -> None:
+        """Answer signed requests.
+
+        Args:
+            method: the method.
+            path: `{name}` in it stands for one part of it, `{name...}` for all of the rest.
+            handler: answers.
+            locked: nothing else is answered meanwhile; without it, the handler takes the lock of
+                the records when it changes them.
+        """
+        pattern = re.sub(r"\{(\w+)\.\.\.\}", r"(?P<\1>.+)", path)
+        pattern = re.sub(r"\{(\w+)\}", r"(?P<\1>[^/]+)", pattern)
+        compiled = re.compile(f"{pattern}/?\\Z", re.DOTALL)
+        self._routes.append(Route(method, compiled, handler, locked))
 
     def route_open(self, path: str, handler: Callable[[Request, bytes], Reply]) -> None:
         """Answer requests to a path and what is below it, by whomever."""
@@ -116,12 +146,13 @@ class Cloud:
             found = route.path.match(request.path)
             if found and route.method == request.method:
                 call = Call(request, body, found.groupdict(), caller)
-                with self.records.lock:
+                with self.records.lock if route.locked else contextlib.nullcontext():
                     return route.handler(call)
         raise not_found()
 
     def close(self) -> None:
         self.server.close()
+        self.closing.close()
 
     def __enter__(self) -> Self:
         return self
@@ -132,7 +163,10 @@ class Cloud:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self.server.__exit__(kind, error, trace)
+        try:
+            self.server.__exit__(kind, error, trace)
+        finally:
+            self.closing.close()
 
 
 def new_ocid(kind: str) -> str:
@@ -157,9 +191,10 @@ def may(caller: Principal, what: str, *, manage: bool) -> None:
 def make_profile(folder: Path, cloud: Cloud, name: str = "DEFAULT", **more: Any) -> Path:
     """A home's `.oci/config` with an API key of a user of this cloud; the config's path."""
     person = cloud.principals.everybody[0]
-    key = keys.make("alice")
     (folder / ".oci").mkdir(parents=True, exist_ok=True)
     key_file = folder / ".oci" / "key.pem"
+    # A cloud that is started again knows the key that its user has.
+    key = keys.load(key_file.read_text()) if key_file.exists() else keys.make("alice")
     key_file.write_text(keys.pem(key))
     key_file.chmod(0o600)
     values = {

@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+import importlib
 import json
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -14,6 +16,23 @@ from tests.cloud.cloud import NAMESPACE, make_profile
 from tests.cloud.local import LocalCloud
 from tests.cloud.principals import COMPARTMENT
 from tests.live.registries import Registry, run_distribution3
+
+NO_REGISTRY = "127.0.0.1:9"
+
+
+def client(cloud: LocalCloud, path: str) -> Any:
+    """A client of the real SDK with the profile of the home."""
+    import oci
+
+    module, _, name = path.rpartition(".")
+    made = getattr(importlib.import_module(f"oci.{module}"), name)
+    return made(
+        oci.config.from_file(),
+        service_endpoint=cloud.url,
+        retry_strategy=oci.retry.NoneRetryStrategy(),
+        circuit_breaker_strategy=oci.circuit_breaker.NoCircuitBreakerStrategy(),
+        timeout=(5, 60),
+    )
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -34,6 +53,23 @@ def cloud(upstream: Registry, monkeypatch: pytest.MonkeyPatch) -> Iterator[Local
     with LocalCloud(upstream.host) as running:
         monkeypatch.setenv("OCIMLPACK_OCI_ENDPOINT", running.url)
         yield running
+
+
+@pytest.fixture
+def alone(monkeypatch: pytest.MonkeyPatch) -> Iterator[LocalCloud]:
+    """A cloud of its own for each test, without a registry, with a home that has its profile."""
+    with LocalCloud(NO_REGISTRY) as running:
+        monkeypatch.setenv("OCIMLPACK_OCI_ENDPOINT", running.url)
+        make_profile(Path.home(), running)
+        yield running
+
+
+@pytest.fixture
+def storage(alone: LocalCloud) -> Iterator[Any]:
+    """The real SDK's client of object storage, with that profile; it tries nothing again."""
+    made = client(alone, "object_storage.ObjectStorageClient")
+    yield made
+    made.base_client.session.close()
 
 
 @pytest.fixture

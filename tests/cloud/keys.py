@@ -19,6 +19,7 @@ from cryptography.hazmat.primitives.serialization import (
     NoEncryption,
     PrivateFormat,
     PublicFormat,
+    load_pem_private_key,
 )
 
 
@@ -32,6 +33,13 @@ def make(name: str) -> RSAPrivateKey:
 def pem(key: RSAPrivateKey, pass_phrase: str = "") -> str:
     encryption = BestAvailableEncryption(pass_phrase.encode()) if pass_phrase else NoEncryption()
     return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, encryption).decode()
+
+
+def load(text: str) -> RSAPrivateKey:
+    """A key as `pem` wrote it, without a pass phrase."""
+    key = load_pem_private_key(text.encode(), None)
+    assert isinstance(key, RSAPrivateKey)
+    return key
 
 
 def public_pem(key: RSAPublicKey) -> str:

@@ -31,6 +31,7 @@ class Principal:
         name: the user's name, for basic authentication.
         kind: `user`, `session`, `resource`, `workload` or `instance`.
         may_read, may_manage: kinds of resources.
+        compartments: where that holds; None for everywhere.
         auth_tokens: passwords for basic authentication at the container registry.
     """
 
@@ -39,6 +40,7 @@ class Principal:
     kind: str = "user"
     may_read: frozenset[str] = EVERYTHING
     may_manage: frozenset[str] = EVERYTHING
+    compartments: frozenset[str] | None = None
     auth_tokens: list[str] = field(default_factory=list)
 
 

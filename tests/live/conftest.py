@@ -20,6 +20,7 @@ from tests.live.registries import (
     run_distribution3,
     run_registry2,
 )
+from tests.live.s3 import S3Server, run_versitygw
 from tests.live.token_server import TokenServer, run_token_server
 
 USERNAME = "alice"
@@ -70,15 +71,33 @@ def authenticated(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registry
 
 
 @pytest.fixture(scope="session")
+def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
+    with run_versitygw(tmp_path_factory.mktemp("s3")) as server:
+        yield server
+
+
+@pytest.fixture
+def s3(s3_server: S3Server, own_home: None, monkeypatch: pytest.MonkeyPatch) -> S3Server:
+    """An S3 server, and an environment in which it is the one that is meant."""
+    for name, value in s3_server.environment().items():
+        monkeypatch.setenv(name, value)
+    return s3_server
+
+
+@pytest.fixture(scope="session")
+def encrypted_s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
+    """One that speaks TLS, by an authority that nobody trusts yet."""
+    folder = tmp_path_factory.mktemp("encrypted-s3")
+    ca_file, certificate, key = _certify(folder)
+    with run_versitygw(folder, (certificate, key), ca_file) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
 def encrypted(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registry]:
     """TLS by an authority that nobody trusts yet, and a password too."""
     folder = tmp_path_factory.mktemp("encrypted")
-    authority = trustme.CA()
-    ca_file, certificate, key = (folder / name for name in ("ca.pem", "server.pem", "server.key"))
-    issued = authority.issue_cert("127.0.0.1", "localhost")
-    authority.cert_pem.write_to_path(str(ca_file))
-    issued.cert_chain_pems[0].write_to_path(str(certificate))
-    issued.private_key_pem.write_to_path(str(key))
+    ca_file, certificate, key = _certify(folder)
     with run_distribution3(
         folder,
         auth=_write_htpasswd(folder),
@@ -109,6 +128,17 @@ def with_tokens(
         password=PASSWORD,
     ) as registry:
         yield registry
+
+
+def _certify(folder: Path) -> tuple[Path, Path, Path]:
+    """The files of an authority, of a certificate for this machine, and of its key."""
+    authority = trustme.CA()
+    ca_file, certificate, key = (folder / name for name in ("ca.pem", "server.pem", "server.key"))
+    issued = authority.issue_cert("127.0.0.1", "localhost")
+    authority.cert_pem.write_to_path(str(ca_file))
+    issued.cert_chain_pems[0].write_to_path(str(certificate))
+    issued.private_key_pem.write_to_path(str(key))
+    return ca_file, certificate, key
 
 
 def _write_htpasswd(folder: Path) -> dict[str, dict[str, str]]:

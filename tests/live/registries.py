@@ -178,7 +178,7 @@ def run_distribution(
     env = {**os.environ, "OTEL_TRACES_EXPORTER": "none"}
     access_log, error_log = folder / "access.log", folder / "error.log"
     for _attempt in range(3):
-        port = _find_free_port()
+        port = free_port()
         sections = {"auth": auth, "policy": policy}
         config = _write_config(folder, port, tls, deletion, sections)
         with access_log.open("wb") as out, error_log.open("wb") as err:
@@ -337,7 +337,7 @@ def _archive_image(binary: Path) -> bytes:
     return archive.getvalue()
 
 
-def _find_free_port() -> int:
+def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]

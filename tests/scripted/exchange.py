@@ -44,9 +44,11 @@ class Request:
 
 @dataclass
 class Reply:
+    """An answer. A view of a mapped file may stand for its body, which then is not in memory."""
+
     status: int
     headers: dict[str, str] = field(default_factory=dict)
-    body: bytes = b""
+    body: bytes | memoryview = b""
 
 
 def as_json(status: int, value: object, headers: Mapping[str, str] | None = None) -> Reply:

@@ -241,8 +241,8 @@ for _method in ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"):
 _HEX_SIZE: Final = 16
 
 
-def _flip(body: bytes, at: int) -> bytes:
-    return body[:at] + bytes([body[at] ^ 1]) + body[at + 1 :]
+def _flip(body: bytes | memoryview, at: int) -> bytes:
+    return bytes(body[:at]) + bytes([body[at] ^ 1]) + bytes(body[at + 1 :])
 
 
 def _hang_up(connection: socket.socket) -> None:
