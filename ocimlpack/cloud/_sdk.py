@@ -42,6 +42,9 @@ _NO_WAY: Final = frozenset(
 """What is raised inside where no connection could be made at all; all else broke on the way."""
 
 _FREE_TIER: Final = "FREE_TIER_NOT_SUPPORTED"
+_RELATED: Final = "RelatedResourceNotAuthorizedOrNotFound"
+"""A 404 of what a request names in its body:
+https://docs.oracle.com/en-us/iaas/Content/API/References/apierrors.htm"""
 
 
 def module(name: str = "") -> Any:
@@ -202,7 +205,7 @@ def _meaning(error: Any, what: str, absent: type[OcimlpackError]) -> OcimlpackEr
         )
     if status == 403:
         return NotAllowedError(f"Oracle Cloud does not allow {what}: {detail}", status=status)
-    if status == 404:
+    if status == 404 or code == _RELATED:
         return absent(
             f"{what} is not there, or not allowed to this identity: {detail}",
             hint="a policy has to allow it: see docs/oracle-cloud.md",
