@@ -18,7 +18,20 @@ from ocimlpack._version import __version__
 
 if TYPE_CHECKING:
     from ocimlpack.app.accounts import login, login_oci, logout, ocir_token
-    from ocimlpack.app.audit import AuditRecord, AuditTrail, audit
+    from ocimlpack.app.audit import AuditBreak, AuditRecord, AuditTrail, audit
+    from ocimlpack.app.bucket import (
+        BucketCode,
+        BucketContent,
+        BucketPlan,
+        BucketStatus,
+        BucketStep,
+        ProvisionedBucket,
+        RemovedBucket,
+        bucket_destroy,
+        bucket_export,
+        bucket_provision,
+        bucket_status,
+    )
     from ocimlpack.app.catalog import (
         CatalogModel,
         catalog_list,
@@ -104,7 +117,20 @@ _HOMES = {
         "ocir_list",
         "ocir_show",
     ),
-    "ocimlpack.app.audit": ("AuditRecord", "AuditTrail", "audit"),
+    "ocimlpack.app.bucket": (
+        "BucketCode",
+        "BucketContent",
+        "BucketPlan",
+        "BucketStatus",
+        "BucketStep",
+        "ProvisionedBucket",
+        "RemovedBucket",
+        "bucket_destroy",
+        "bucket_export",
+        "bucket_provision",
+        "bucket_status",
+    ),
+    "ocimlpack.app.audit": ("AuditBreak", "AuditRecord", "AuditTrail", "audit"),
     "ocimlpack.app.catalog": (
         "CatalogModel",
         "catalog_list",
@@ -172,9 +198,15 @@ _HOMES = {
 _HOME = {name: home for home, names in _HOMES.items() for name in names}
 
 __all__ = [
+    "AuditBreak",
     "AuditRecord",
     "AuditTrail",
     "Began",
+    "BucketCode",
+    "BucketContent",
+    "BucketPlan",
+    "BucketStatus",
+    "BucketStep",
     "BucketUse",
     "CatalogModel",
     "ConflictError",
@@ -200,10 +232,12 @@ __all__ = [
     "OcirImage",
     "OcirRepository",
     "Planned",
+    "ProvisionedBucket",
     "Pulled",
     "RefusedError",
     "RegistryToken",
     "Removed",
+    "RemovedBucket",
     "Reporter",
     "Restored",
     "Retried",
@@ -219,9 +253,13 @@ __all__ = [
     "Warned",
     "__version__",
     "audit",
+    "bucket_destroy",
     "bucket_du",
+    "bucket_export",
+    "bucket_provision",
     "bucket_restore",
     "bucket_stage",
+    "bucket_status",
     "bucket_undelete",
     "catalog_list",
     "catalog_pull",

@@ -6,26 +6,29 @@ holds no secrets and no query strings, which may be signatures.
 
 from __future__ import annotations
 
-import getpass
 import os
 import re
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from ocimlpack.app.options import Connection
 from ocimlpack.errors import InputError, OcimlpackError
-from ocimlpack.progress import Event, Identified, Reporter, Warned, ignore
+from ocimlpack.progress import Ended, Event, Identified, Reporter, Warned, ignore
 from ocimlpack.spec.reference import Kind, Reference
 from ocimlpack.stores import chain, home
 
 _FAR: Final = frozenset({Kind.REGISTRY, Kind.OCIR, Kind.BUCKET, Kind.S3})
 _MAX_TEXT: Final = 300
-_QUERY: Final = re.compile(r"(\bhttps?://[^\s?#]*)\?\S*", re.IGNORECASE)
+_MAX_TAGS: Final = 100
+# Whatever looks like one goes, also behind a path: a refusal may quote half of an address.
+_QUERY: Final = re.compile(r"(\bhttps?://[^\s?#]*)[?#]\S*|[?#][^\s=?#]+=\S*", re.IGNORECASE)
 _USER_INFO: Final = re.compile(r"(\bhttps?://)[^\s/@]*@", re.IGNORECASE)
-_AGE: Final = re.compile(r"(\d+)([smhdw])")
+_AUTHORIZATION: Final = re.compile(r"\b(basic|bearer)\s+[\w+/=.~-]{16,}", re.IGNORECASE)
+_AGE: Final = re.compile(r"([0-9]{1,9})([smhdw])")
 _UNITS: Final = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 
 
@@ -36,18 +39,18 @@ class Entry:
     Attributes:
         reference: the place that is changed.
         digest: what it is about, once that is known.
-        size: bytes that went over.
         tags: tags that were set or taken away.
         fallback: where it went instead or as well.
+        reason: why it went to the fallback alone.
         identity: the kind of identity that the other side saw.
         account: the account's name, where it has one.
     """
 
     reference: str
     digest: str | None = None
-    size: int = 0
     tags: tuple[str, ...] = ()
     fallback: str | None = None
+    reason: str | None = None
     identity: str = "anonymous"
     account: str | None = None
 
@@ -65,8 +68,8 @@ class AuditRecord:
         digest: the digest, or None.
         tags: tags that were set or taken away.
         result: `ok`, or the kind of the error.
-        reason: the error's sentence, or None.
-        size: bytes that went over.
+        reason: the error's sentence; why it went to the fallback alone; or None.
+        size: bytes of files and other content that went over, whole ones only.
         identity: the kind of identity at the other side.
         account: its name there, where it has one.
         fallback: where it went instead or as well, or None.
@@ -88,6 +91,20 @@ class AuditRecord:
 
 
 @dataclass(frozen=True, slots=True)
+class AuditBreak:
+    """A place where the log is not what was written.
+
+    Attributes:
+        line: the line, counted from 1.
+        how: `changed`; `removed` if lines before it are gone; `misplaced` if it was put there
+            later.
+    """
+
+    line: int
+    how: Literal["changed", "removed", "misplaced"]
+
+
+@dataclass(frozen=True, slots=True)
 class AuditTrail:
     """The log, read and checked.
 
@@ -95,15 +112,15 @@ class AuditTrail:
         path: the file.
         records: those that were asked for, oldest first.
         lines: how many lines the log has.
-        broken: lines that do not follow from the ones before them.
+        breaks: where it is not what was written; empty if the chain holds.
         incomplete: lines whose writers were stopped in the middle of them.
     """
 
     path: str
     records: tuple[AuditRecord, ...]
     lines: int
-    broken: tuple[int, ...] = field(default=())
-    incomplete: tuple[int, ...] = field(default=())
+    breaks: tuple[AuditBreak, ...] = ()
+    incomplete: tuple[int, ...] = ()
 
 
 @contextmanager
@@ -125,22 +142,29 @@ def recording(
         yield entry, options
         return
     report = options.get("report", ignore)
+    seen: list[Identified] = []
+    moved: list[int] = []
 
     def listen(event: Event) -> None:
         if isinstance(event, Identified):
-            entry.identity, entry.account = event.kind, event.account
+            seen.append(event)
+        elif isinstance(event, Ended) and event.outcome == "moved":
+            moved.append(event.size)
         report(event)
 
+    result, reason = "ok", None
     try:
         yield entry, {**options, "report": listen}
     except OcimlpackError as error:
-        _write(action, entry, error.kind, error.message, report)
+        result, reason = error.kind, error.message
         raise
     except BaseException as error:
-        interrupted = isinstance(error, KeyboardInterrupt)
-        _write(action, entry, "interrupted" if interrupted else "bug", None, report)
+        result = "interrupted" if isinstance(error, KeyboardInterrupt) else "bug"
         raise
-    _write(action, entry, "ok", None, report)
+    finally:
+        if isinstance(ref, Reference):
+            _identify(entry, ref.host, seen)
+        _write(action, entry, result, reason or entry.reason, sum(moved), report)
 
 
 def audit(since: str | None = None) -> AuditTrail:
@@ -152,67 +176,95 @@ def audit(since: str | None = None) -> AuditTrail:
     Raises:
         InputError: `since` is neither, or the log can't be read.
     """
-    earliest = _moment(since) if since else ""
+    earliest = "" if since is None else _moment(since)
     path = home.audit()
-    records, broken, incomplete, count = [], [], [], 0
+    records, breaks, incomplete, count = [], [], [], 0
     for line in chain.read(path):
         count = line.number
-        if line.fault == "broken":
-            broken.append(line.number)
-        if line.record is None:
+        if line.fault == "incomplete":
             incomplete.append(line.number)
-        elif str(line.record.get("time", "")) >= earliest:
+        elif line.fault is not None:
+            breaks.append(AuditBreak(line.number, line.fault))
+        if line.record is not None and str(line.record.get("time", "")) >= earliest:
             records.append(_record(line.number, line.record))
-    return AuditTrail(str(path), tuple(records), count, tuple(broken), tuple(incomplete))
+    return AuditTrail(str(path), tuple(records), count, tuple(breaks), tuple(incomplete))
 
 
-def _write(action: str, entry: Entry, result: str, reason: str | None, report: Reporter) -> None:
+def _identify(entry: Entry, host: str, seen: list[Identified]) -> None:
+    """Say who one was where the change was made: the fallback may know one by another name."""
+    if entry.reason is None:
+        known = [event for event in seen if event.host == host]
+    else:
+        known = [event for event in seen if event.host != host]
+    if known:
+        entry.identity, entry.account = known[-1].kind, known[-1].account
+
+
+def _write(
+    action: str, entry: Entry, result: str, reason: str | None, size: int, report: Reporter
+) -> None:
     said = {
         "time": datetime.now(UTC).isoformat(timespec="milliseconds"),
         "user": _user(),
         "action": action,
         "reference": _clean(entry.reference),
         "digest": entry.digest,
-        "tags": list(entry.tags),
+        "tags": _few(entry.tags),
         "result": result,
         "reason": _clean(reason) if reason else None,
-        "bytes": entry.size,
+        "bytes": size,
         "identity": entry.identity,
-        "account": entry.account,
-        "fallback": entry.fallback,
+        "account": _clean(entry.account) if entry.account else None,
+        "fallback": _clean(entry.fallback) if entry.fallback else None,
     }
     try:
         chain.append(home.audit(), {key: value for key, value in said.items() if value})
-    except OcimlpackError as error:
-        # What was done is done: that it isn't written down makes nothing of it undone.
-        report(Warned(f"this is not in the audit log: {error.message}"))
+    except (OcimlpackError, RuntimeError) as error:
+        # What was done is done: that it isn't written down makes nothing of it undone. Python
+        # raises a RuntimeError where a user has no home.
+        report(Warned(f"this is not in the audit log: {error}"))
 
 
 def _clean(text: str) -> str:
-    """Without query strings and user names in addresses, and not too long."""
-    return _USER_INFO.sub(r"\1", _QUERY.sub(r"\1", text))[:_MAX_TEXT]
+    """Without query strings, and user names and passwords in addresses; and not too long."""
+    for pattern, rest in ((_QUERY, r"\1"), (_USER_INFO, r"\1"), (_AUTHORIZATION, r"\1 …")):
+        text = pattern.sub(rest, text)
+    return text[:_MAX_TEXT]
+
+
+def _few(tags: tuple[str, ...]) -> list[str]:
+    """The tags, cut where a line would get too long; what is said of the rest can be no tag."""
+    rest = len(tags) - _MAX_TAGS
+    return [*tags[:_MAX_TAGS], *([f"and {rest:,} more"] if rest > 0 else [])]
 
 
 def _user() -> str:
-    try:
+    """The account that this process runs as, whatever the environment says."""
+    if sys.platform == "win32":
+        import getpass
+
         return getpass.getuser()
-    except (KeyError, OSError, ImportError):
+    import pwd
+
+    try:
+        return pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:
         return str(os.getuid())
 
 
 def _moment(text: str) -> str:
     """The moment that is meant, as the log writes it."""
-    if age := _AGE.fullmatch(text):
-        moment = datetime.now(UTC) - timedelta(**{_UNITS[age[2]]: int(age[1])})
-    else:
-        try:
-            moment = datetime.fromisoformat(text)
-        except ValueError:
-            raise InputError(
-                f"neither a time nor an age: {text!r:.60}",
-                hint="write 2026-11-26, 2026-11-26T10:00, 12h or 7d",
-            ) from None
-        moment = moment.astimezone(UTC)  # without a zone it is this machine's
+    try:
+        if age := _AGE.fullmatch(text):
+            moment = datetime.now(UTC) - timedelta(**{_UNITS[age[2]]: int(age[1])})
+        else:
+            # Without a zone it is this machine's.
+            moment = datetime.fromisoformat(text).astimezone(UTC)
+    except (ValueError, OverflowError):
+        raise InputError(
+            f"neither a time nor an age: {text!r:.60}",
+            hint="write 2026-11-26, 2026-11-26T10:00, 12h or 7d",
+        ) from None
     return moment.isoformat(timespec="milliseconds")
 
 

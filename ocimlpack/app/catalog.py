@@ -3,28 +3,34 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final, Unpack
 
-from ocimlpack.app import audit, oracle, places
+from ocimlpack.app import audit, looking, oracle, places
 from ocimlpack.app.options import Connection, Oracle, StrPath
 from ocimlpack.app.results import Pulled
 from ocimlpack.errors import InputError, InvalidContentError
 from ocimlpack.model import card
 from ocimlpack.model.artifact import members
-from ocimlpack.progress import Warned, ignore
+from ocimlpack.progress import Reporter, Warned, ignore
 from ocimlpack.spec.manifest import Manifest
 from ocimlpack.spec.reference import Kind
 from ocimlpack.stores.graph import read_manifest
 from ocimlpack.stores.verify import read_all
+from ocimlpack.transfer import copy as transfer
 
 if TYPE_CHECKING:
-    from ocimlpack.cloud.catalog import Catalog, Model, Registration
+    from ocimlpack.cloud.catalog import Catalog, Model
+    from ocimlpack.cloud.registration import Registration
     from ocimlpack.spec.descriptor import Descriptor
     from ocimlpack.spec.reference import Reference
     from ocimlpack.stores.base import ReadableStore
 
+_PROJECT: Final = "datascienceproject"
+_MODEL: Final = "datasciencemodel"
+_INACTIVE: Final = "INACTIVE"
 _MAX_TAGS: Final = 64
+"""Tags of a repository that are looked up to say which of them stand for the model."""
 _MAX_FILE: Final = 1024 * 1024
 """Bytes of a config or a card that is kept with the model in the catalog."""
 _CARDS: Final = frozenset({"readme.md"})
@@ -48,7 +54,8 @@ class CatalogModel:
         digest: the digest; None likewise.
         series: the name of its version set.
         label: its label there.
-        metadata: all custom metadata.
+        description: a sentence or two; None in a list.
+        metadata: all metadata; empty in a list.
         is_new: whether it was made just now.
     """
 
@@ -62,6 +69,7 @@ class CatalogModel:
     digest: str | None
     series: str | None
     label: str | None
+    description: str | None
     metadata: Mapping[str, str]
     is_new: bool = False
 
@@ -73,6 +81,9 @@ def catalog_register(
     name: str | None = None,
     description: str | None = None,
     metrics: Mapping[str, str] | None = None,
+    version_set: str | None = None,
+    source: str | None = None,
+    revision: str | None = None,
     **options: Unpack[Connection],
 ) -> CatalogModel:
     """Put a model into the catalog, or bring up to date what the catalog has of that digest.
@@ -80,13 +91,20 @@ def catalog_register(
     Args:
         reference: the model's location in a registry.
         project: the project's OCID.
-        name: what people see; default is the last part of the repository's name, and the tag.
+        name: what people see; default is the last part of the repository's name, and the tag. A
+            model that is there already keeps its name unless another is given; so it is with the
+            description.
         description: a sentence; default is the artifact's own.
-        metrics: names and values, beside those of the model's card.
-        **options: see `Connection`; `compartment` is the model's.
+        metrics: names and values, beside those of the model's card. They replace those that were
+            given before.
+        version_set: the name of the set that its versions are in; default is the repository's.
+        source: the address of the repository that it was made from; default is what the artifact
+            says.
+        revision: the commit there; default likewise.
+        **options: see `Connection`; `compartment` is the model's, by default the project's.
 
     Raises:
-        InputError: it is in no registry, or no compartment is settled.
+        InputError: it is in no registry, or something is too long for the catalog.
         NotAllowedError: no such project, or no permission there.
     """
     ref = places.locate(reference, options)
@@ -95,37 +113,50 @@ def catalog_register(
             f"{reference} is in no registry, where others could get it",
             hint=f"push it first: ocimlpack push {reference} HOST/REPO",
         )
-    where = oracle.compartment(options)
-    if where is None:
-        raise InputError(
-            "in which compartment is it to be registered?",
-            hint=f"add --compartment OCID, or set {oracle.COMPARTMENT_VARIABLE}",
-        )
+    _check(project, _PROJECT)
+    report = options.get("report", ignore)
     with places.found(ref, options) as (store, root):
-        tags = places.tags_of(store, root, _MAX_TAGS, options.get("report", ignore))
-        if ref.tag and ref.tag in tags:
-            tags = (ref.tag, *(each for each in tags if each != ref.tag))
-        entry = _entry(ref, store, root, tags, name, description, metrics or {}, options)
+        tags = _tags(ref, store, root, report)
+        found = _entry(ref, store, root, tags, report)
+    entry = replace(
+        found,
+        name=name or found.name,
+        is_named=bool(name),
+        description=description or found.description,
+        is_described=bool(description),
+        metrics=metrics or {},
+        series=version_set or found.series,
+        source=source or found.source,
+        revision=revision or found.revision,
+    )
     with audit.recording("catalog register", entry.reference, options) as (record, _):
-        catalog = _open(options)
+        catalog = _open(options, project)
         record.identity, record.digest = catalog.identity.kind, entry.digest
-        model, is_new = catalog.register(entry, where, project)
-    return _described(model, is_new)
+        where = options.get("compartment") or catalog.compartment_of(project)
+        done = catalog.register(entry, where, project)
+    if done.left_out:
+        report(Warned(f"no room for {done.left_out} of the results in the model's card"))
+    _warn_of_state(done.model, report)
+    return _described(done.model, done.is_new)
 
 
 def catalog_list(project: str | None = None, **options: Unpack[Oracle]) -> tuple[CatalogModel, ...]:
-    """The models in a compartment, or of one project there, newest first.
+    """The models of a project, or without one of a compartment, newest first.
 
     Raises:
-        InputError: no compartment is settled.
+        InputError: there is no project, and no compartment is settled.
     """
-    where = oracle.compartment(options)
-    if where is None:
+    if project is not None:
+        catalog = _open(options, _check(project, _PROJECT))
+        where = options.get("compartment") or catalog.compartment_of(project)
+        return tuple(_described(each) for each in catalog.models(where, project))
+    settled = oracle.compartment(options)
+    if settled is None:
         raise InputError(
-            "in which compartment?",
-            hint=f"add --compartment OCID, or set {oracle.COMPARTMENT_VARIABLE}",
+            "in which project or compartment?",
+            hint=f"add --project OCID or --compartment OCID, or set {oracle.COMPARTMENT_VARIABLE}",
         )
-    return tuple(_described(each) for each in _open(options).models(where, project))
+    return tuple(_described(each) for each in _open(options).models(settled))
 
 
 def catalog_show(ocid: str, **options: Unpack[Oracle]) -> CatalogModel:
@@ -134,7 +165,7 @@ def catalog_show(ocid: str, **options: Unpack[Oracle]) -> CatalogModel:
     Raises:
         NotFoundError: there is none that this identity may see.
     """
-    return _described(_open(options).show(_checked(ocid)))
+    return _described(_open(options, _check(ocid, _MODEL)).show(ocid))
 
 
 def catalog_pull(
@@ -164,7 +195,9 @@ def catalog_pull(
     from ocimlpack.app.pulling import pull
     from ocimlpack.cloud.catalog import pinned
 
-    reference = pinned(_open(options).show(_checked(ocid)))
+    found = _open(options, _check(ocid, _MODEL)).show(ocid)
+    reference = pinned(found)
+    _warn_of_state(found, options.get("report", ignore))
     return pull(
         reference,
         output,
@@ -176,18 +209,41 @@ def catalog_pull(
     )
 
 
-def _open(options: Oracle) -> Catalog:
-    from ocimlpack.cloud.catalog import Catalog
+def _open(options: Oracle, ocid: str | None = None) -> Catalog:
+    """The catalog of the region that was asked for, or that an OCID names, or that is usual."""
+    from ocimlpack.cloud.catalog import Catalog, region_of
 
-    return Catalog(oracle.identity(options), oracle.wish(options).region)
+    identity = oracle.identity(options)
+    named = region_of(ocid) if ocid is not None else None
+    return Catalog(identity, options.get("region") or named or oracle.wish(options).region)
 
 
-def _checked(ocid: str) -> str:
-    if not ocid.startswith("ocid1.datasciencemodel."):
+def _check(ocid: str, kind: str) -> str:
+    if not ocid.startswith(f"ocid1.{kind}."):
+        what = "model" if kind == _MODEL else "project"
         raise InputError(
-            f"not a model's OCID: {ocid!r:.120}", hint="ocimlpack catalog list shows them"
+            f"not the OCID of a Data Science {what}: {ocid!r:.120}",
+            hint=f"it begins with ocid1.{kind}.",
         )
     return ocid
+
+
+def _warn_of_state(model: Model, report: Reporter) -> None:
+    if model.state == _INACTIVE:
+        report(Warned(f"{model.name} is not active in the catalog: somebody has deactivated it"))
+
+
+def _tags(
+    ref: Reference, store: ReadableStore, root: Descriptor, report: Reporter
+) -> tuple[str, ...]:
+    """The tags that stand for the model, the one that was named first."""
+    tags = places.tags_of(store, root, _MAX_TAGS, report)
+    if ref.tag is None:
+        return tags
+    # Of a repository with many tags they are not looked up, but this one was; unless a digest was
+    # named as well, which decides.
+    is_right = ref.digest is None or ref.tag in tags
+    return (*((ref.tag,) if is_right else ()), *(tag for tag in tags if tag != ref.tag))
 
 
 def _entry(
@@ -195,59 +251,70 @@ def _entry(
     store: ReadableStore,
     root: Descriptor,
     tags: tuple[str, ...],
-    name: str | None,
-    description: str | None,
-    metrics: Mapping[str, str],
-    options: Connection,
+    report: Reporter,
 ) -> Registration:
-    from ocimlpack.cloud.catalog import Registration
+    """What the artifact says of itself."""
+    from ocimlpack.cloud.registration import Registration
 
     node = read_manifest(store, root)
-    files = {"manifest.json": read_all(store.fetch(root), root)}
-    size, artifact_type, readme = root.size, "", None
-    annotations: Mapping[str, str] = node.annotations
+    files = {"manifest.json": node.raw}
+    artifact_type, readme = node.artifact_type or root.media_type, None
+    model: Mapping[str, Any] = {}
     if isinstance(node, Manifest):
-        size += sum({each.digest: each.size for each in node.children}.values())
         artifact_type = node.artifact_type or node.config.media_type
-        if node.config.size <= _MAX_FILE:
-            files["config.json"] = read_all(store.fetch(node.config), node.config)
+        config = looking.read_config(store, node)
+        model = looking.model_of(node, config)
+        if len(config) <= _MAX_FILE:
+            files["config.json"] = config
         readme = _card(store, node)
         if readme is not None:
             files["README.md"] = readme
+    results, library, task = _said(readme, report)
     short = ref.repository.rpartition("/")[2]
+    annotations = node.annotations
     return Registration(
-        name=name or (f"{short}:{tags[0]}" if tags else short),
+        name=f"{short}:{tags[0]}" if tags else short,
         reference=places.pinned(ref, root),
         digest=str(root.digest),
         artifact_type=artifact_type,
-        size=size,
+        size=transfer.plan(store, root).total,
         tags=tags,
         series=ref.repository,
-        description=description or annotations.get(_DESCRIPTION, ""),
-        metrics={**_metrics(readme, options), **metrics},
-        source=annotations.get(_SOURCE),
-        revision=annotations.get(_REVISION),
+        description=annotations.get(_DESCRIPTION) or _text(model, "description") or "",
+        results=results,
+        library=library,
+        task=task,
+        source=annotations.get(_SOURCE) or _text(model, "sourceURL"),
+        revision=annotations.get(_REVISION) or _text(model, "revision"),
         files=files,
     )
 
 
 def _card(store: ReadableStore, manifest: Manifest) -> bytes | None:
     for member in members(manifest):
-        if member.path.lower() in _CARDS and member.desc.size <= _MAX_FILE:
-            return read_all(store.fetch(member.desc), member.desc)
+        if member.path.lower() in _CARDS and member.encoding == "raw":
+            desc = member.desc
+            return read_all(store.fetch(desc), desc) if desc.size <= _MAX_FILE else None
     return None
 
 
-def _metrics(readme: bytes | None, options: Connection) -> dict[str, str]:
+def _said(
+    readme: bytes | None, report: Reporter
+) -> tuple[Mapping[str, str], str | None, str | None]:
+    """The results, the library and the task that a card tells of."""
     if readme is None:
-        return {}
+        return {}, None, None
+    text = readme.decode(errors="replace")
     try:
-        return card.read_metrics(readme.decode(errors="replace"))
+        return card.read_metrics(text), *card.read_taxonomy(text)
     except InvalidContentError as error:
-        options.get("report", ignore)(
-            Warned(f"the model card's metrics are left out: {error.message}")
-        )
-        return {}
+        report(Warned(f"what the model card says is left out: {error.message}"))
+        return {}, None, None
+
+
+def _text(model: Mapping[str, Any], field: str) -> str | None:
+    value = model.get(field)
+    return value if isinstance(value, str) else None
 
 
 def _described(model: Model, is_new: bool = False) -> CatalogModel:

@@ -10,9 +10,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import Final, TypeVar, Unpack
+from typing import TYPE_CHECKING, Final, TypeVar, Unpack
 
-from ocimlpack.app import audit, places
+from ocimlpack.app import places
 from ocimlpack.app.options import Connection
 from ocimlpack.app.results import Synced, Transferred
 from ocimlpack.errors import (
@@ -30,6 +30,9 @@ from ocimlpack.stores import settings
 from ocimlpack.stores.base import Store, TagLister, capability
 from ocimlpack.stores.settings import ON_FAILURE, FallbackMode
 from ocimlpack.transfer import copy as transfer
+
+if TYPE_CHECKING:
+    from ocimlpack.app.audit import Entry
 
 Result = TypeVar("Result")
 
@@ -198,21 +201,20 @@ def sync(
     other = of(ref, options)
     if other is None:
         raise InputError(f"no fallback is known for {ref.place}", hint="add --fallback LOCATION")
-    with (
-        _recorded(ref, options, dry_run) as (entry, how),
-        places.writing(ref, how) as registry,
-        places.writing(other.place, how) as second,
-    ):
+    with _recorded(ref, options, dry_run) as (entry, how):
         entry.fallback = str(other.place)
-        work = _Sync(registry, second, prefer, dry_run, how)
-        work.run()
-        entry.tags = (*work.to_registry, *work.to_fallback)
-    if work.conflicts:
-        raise ConflictError(
-            f"{', '.join(work.conflicts)}: the registry and the fallback have different models "
-            "under these tags",
-            hint="say which is right: --prefer registry or --prefer fallback",
-        )
+        with places.writing(ref, how) as registry, places.writing(other.place, how) as second:
+            work = _Sync(registry, second, prefer, dry_run, how)
+            try:
+                work.run()
+            finally:
+                entry.tags = (*work.to_registry, *work.to_fallback)
+        if work.conflicts:
+            raise ConflictError(
+                f"{', '.join(work.conflicts)}: the registry and the fallback have different models "
+                "under these tags",
+                hint="say which is right: --prefer registry or --prefer fallback",
+            )
     return Synced(
         str(ref.place),
         str(other.place),
@@ -226,7 +228,9 @@ def sync(
 @contextmanager
 def _recorded(
     ref: Reference, options: Connection, dry_run: bool
-) -> Iterator[tuple[audit.Entry, Connection]]:
+) -> Iterator[tuple[Entry, Connection]]:
+    from ocimlpack.app import audit  # late: a pull imports this module, and records nothing
+
     if dry_run:
         yield audit.Entry(str(ref)), options
         return
@@ -274,7 +278,6 @@ class _Sync:
         src, dst = self._fallback, self._registry
         if not to_registry:
             src, dst = dst, src
-        (self.to_registry if to_registry else self.to_fallback).append(name)
         if not self._dry_run:
             transfer.copy(
                 src,
@@ -285,6 +288,7 @@ class _Sync:
                 report=self._options.get("report", ignore),
                 action="copying",
             )
+        (self.to_registry if to_registry else self.to_fallback).append(name)
 
 
 def _hurried(options: Connection) -> Connection:

@@ -142,13 +142,13 @@ def _inspected(
             manifest=node.raw.decode(),
             config="",
         )
-    config = _config(store, node)
+    config = read_config(store, node)
     return Inspected(
         reference=reference,
         digest=str(root.digest),
         artifact_type=node.artifact_type or node.config.media_type,
         size=transfer.plan(store, root).total,
-        model=_model(node, config),
+        model=model_of(node, config),
         files=_files(store, node, archives),
         tags=tags,
         annotations=dict(node.annotations),
@@ -157,7 +157,12 @@ def _inspected(
     )
 
 
-def _config(store: ReadableStore, node: Manifest) -> bytes:
+def read_config(store: ReadableStore, node: Manifest) -> bytes:
+    """The bytes of a manifest's config.
+
+    Raises:
+        InvalidContentError: it is too large for one.
+    """
     if node.config.size > MAX_SIZE:
         raise InvalidContentError(
             f"the config {node.config.digest} has {node.config.size:,} bytes; "
@@ -167,10 +172,13 @@ def _config(store: ReadableStore, node: Manifest) -> bytes:
     return read_all(store.fetch(node.config), node.config)
 
 
-def _model(node: Manifest, config: bytes) -> dict[str, Any]:
+def model_of(node: Manifest, config: bytes) -> dict[str, Any]:
     """What a ModelPack config says, in one map, also where it is part of an image's.
 
     Of other configs nothing is understood.
+
+    Raises:
+        InvalidContentError: it is not what its type says.
     """
     if node.config.media_type not in {MODEL_CONFIG, OCI_CONFIG}:
         return {}

@@ -131,8 +131,9 @@ def copy(
         if dry_run:
             return _send(store, root, ref, names, dry_run, options, "copying", referrers)
         with audit.recording("copy", ref, options) as (entry, how):
+            entry.digest = str(root.digest)
             done = _send(store, root, ref, names, dry_run, how, "copying", referrers)
-            _note(entry, done)
+            entry.tags = done.tags
         return done
 
 
@@ -144,14 +145,16 @@ def _recorded(
 ) -> Transferred:
     """Push, with the fallback's help where that is needed, and write it down."""
     with audit.recording(action, ref, options) as (entry, how):
-        done = fallback.writing(ref, how, work)
-        _note(entry, done)
+
+        def noting(place: Reference, how: Connection) -> Transferred:
+            # Now, and not at the end: the registry may have it and a mirror fail.
+            done = work(place, how)
+            entry.digest, entry.tags = done.digest, done.tags
+            return done
+
+        done = fallback.writing(ref, how, noting)
+        entry.fallback, entry.reason = done.fallback, done.reason
     return done
-
-
-def _note(entry: audit.Entry, done: Transferred) -> None:
-    entry.digest, entry.size, entry.tags = done.digest, done.moved, done.tags
-    entry.fallback = done.fallback
 
 
 def _send_folder(

@@ -103,8 +103,8 @@ def bucket_stage(reference: str, stage: str, **options: Unpack[Connection]) -> S
         desc = store.resolve(ref.name)
         entry.digest = str(desc.digest)
         report = options.get("report", ignore)
-        entry.size = bucket_stages.stage(objects, cold, store, desc, found, report=report)
-    return Staged(places.pinned(ref, desc), found, entry.size)
+        moved = bucket_stages.stage(objects, cold, store, desc, found, report=report)
+    return Staged(places.pinned(ref, desc), found, moved)
 
 
 def bucket_restore(

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
+
+import click
 
 from ocimlpack.cli import render
 from ocimlpack.cli.options import command, option
-from ocimlpack.cli.output import Output, pass_output
+from ocimlpack.cli.output import Output, eprint, pass_output
 from ocimlpack.errors import IntegrityError
 
 if TYPE_CHECKING:
-    from ocimlpack.app.audit import AuditRecord
+    from ocimlpack.app.audit import AuditBreak, AuditRecord, AuditTrail
+
+_SHOWN: Final = 5
+"""Lines that one sentence names; JSON has all of them."""
 
 
 @command(
@@ -47,18 +52,51 @@ def audit(output: Output, /, since: str | None) -> None:
     output.result(trail, *(render.table(headers, rows) if rows else ()))
     if not trail.lines:
         output.note(f"nothing was changed from here yet: there is no {trail.path}")
-    for number in trail.incomplete:
-        output.warn(f"line {number} is incomplete: its writer was stopped")
-    if trail.broken:
-        numbers = ", ".join(map(str, trail.broken))
-        raise IntegrityError(
-            f"{trail.path} was changed: line {numbers} does not follow from the one before",
-            hint="a line there was changed, taken out or put in",
-        )
+    if trail.incomplete:
+        output.warn(f"{_lines(trail.incomplete)} incomplete: the writer was stopped")
+    if not trail.breaks:
+        return
+    problem = _problem(trail)
+    if output.json:
+        # The document that is printed says it; a second one behind it would be no JSON.
+        eprint(f"ocimlpack: {problem}")
+        raise click.exceptions.Exit(IntegrityError.exit_code)
+    raise problem
+
+
+def _problem(trail: AuditTrail) -> IntegrityError:
+    said = [_sentence(each) for each in trail.breaks[:_SHOWN]]
+    if (more := len(trail.breaks) - _SHOWN) > 0:
+        said.append(f"and {more:,} more")
+    return IntegrityError(f"{trail.path} is not as it was written: {'; '.join(said)}")
+
+
+def _sentence(each: AuditBreak) -> str:
+    match each.how:
+        case "changed":
+            return f"line {each.line} was changed"
+        case "removed":
+            return f"what was before line {each.line} is gone"
+        case "misplaced":
+            return f"line {each.line} was put there later"
+
+
+def _lines(numbers: tuple[int, ...]) -> str:
+    """`line 3 is`, `lines 3 and 5 are`."""
+    *most, last = map(str, numbers)
+    return f"lines {', '.join(most)} and {last} are" if most else f"line {last} is"
 
 
 def _subject(record: AuditRecord) -> str:
     digest = f"@{render.short(record.digest)}" if record.digest else ""
     place = record.reference.partition("@")[0]
     tags = f" ({', '.join(record.tags)})" if record.tags else ""
-    return f"{place}{digest}{tags}"
+    return f"{place}{digest}{tags}{_elsewhere(record)}"
+
+
+def _elsewhere(record: AuditRecord) -> str:
+    if record.fallback is None:
+        return ""
+    # With a reason it is there alone: a reader must not take the reference for where it is.
+    how = "instead" if record.result == "ok" and record.reason else "also"
+    return f" {how} in {record.fallback.partition('@sha256:')[0]}"

@@ -29,7 +29,7 @@ _compartment = option(
     "--compartment",
     metavar="OCID",
     section="Oracle Cloud",
-    help="The models' compartment.  [default: $OCIMLPACK_COMPARTMENT]",
+    help="The models' compartment.  [default: the project's]",
 )
 
 
@@ -42,7 +42,8 @@ def catalog() -> None:
     "register",
     example="""
     ocimlpack catalog register ocir://iad/team/minilm:1.0 --project ocid1.datascienceproject…
-    ocimlpack catalog register fra.ocir.io/ns/team/minilm:1.0 --project OCID --metric f1=0.91
+    ocimlpack catalog register fra.ocir.io/ns/team/minilm:1.0 --project OCID \\
+        --metric f1=0.91 --revision "$(git rev-parse HEAD)"
     """,
 )
 @click.argument("reference", metavar="REF", type=PATH)
@@ -55,8 +56,19 @@ def catalog() -> None:
     multiple=True,
     metavar="KEY=VALUE",
     callback=pairs,
-    help="A metric, beside those of the model's card. Repeatable.",
+    help="A metric, beside those of the model's card. Repeatable; replaces those given before.",
 )
+@option(
+    "--version-set",
+    metavar="NAME",
+    help="The set that its versions are in.  [default: the repository's name]",
+)
+@option(
+    "--source",
+    metavar="URL",
+    help="The source repository that it was made from.  [default: what the artifact says]",
+)
+@option("--revision", metavar="COMMIT", help="The commit there.  [default: what the artifact says]")
 @_compartment
 @registry_options
 @pass_output
@@ -81,11 +93,16 @@ def register(
 
 @command("list", example="ocimlpack catalog list --project ocid1.datascienceproject.oc1..aaaa")
 @option("--project", metavar="OCID", help="Only this project's.")
-@_compartment
+@option(
+    "--compartment",
+    metavar="OCID",
+    section="Oracle Cloud",
+    help="The models' compartment.  [default: the project's, else $OCIMLPACK_COMPARTMENT]",
+)
 @oracle_options
 @pass_output
 def list_(output: Output, /, project: str | None, **options: Any) -> None:
-    """List the models of a compartment, or of one project in it."""
+    """List the models of a project, or of a compartment."""
     from ocimlpack.app import catalog as app
 
     found = app.catalog_list(project, **given(options))
@@ -151,6 +168,7 @@ def _facts(found: CatalogModel) -> Sequence[str]:
         ("Model", found.name),
         ("OCID", found.ocid),
         ("State", found.state.lower()),
+        ("Description", found.description or "-"),
         ("Reference", found.reference or "none: it was not registered by ocimlpack"),
         ("Version set", found.series or "-"),
         ("Label", found.label or "-"),

@@ -42,6 +42,9 @@ _NO_WAY: Final = frozenset(
 """What is raised inside where no connection could be made at all; all else broke on the way."""
 
 _FREE_TIER: Final = "FREE_TIER_NOT_SUPPORTED"
+_RELATED: Final = "RelatedResourceNotAuthorizedOrNotFound"
+"""A 404 of what a request names in its body:
+https://docs.oracle.com/en-us/iaas/Content/API/References/apierrors.htm"""
 
 
 def module(name: str = "") -> Any:
@@ -168,6 +171,13 @@ def explained(what: str, absent: type[OcimlpackError] = NotFoundError) -> Iterat
         ) from error
 
 
+def refusal(error: BaseException) -> tuple[int, str]:
+    """Status and code of what the service answered; 0 and nothing for any other error."""
+    if isinstance(error, module("exceptions").ServiceError):
+        return int(error.status), str(error.code or "")
+    return 0, ""
+
+
 def clock(headers: Mapping[str, str]) -> str | None:
     """What to say of this machine's clock, by the date of an answer; None if it is right."""
     try:
@@ -201,7 +211,7 @@ def _meaning(error: Any, what: str, absent: type[OcimlpackError]) -> OcimlpackEr
         )
     if status == 403:
         return NotAllowedError(f"Oracle Cloud does not allow {what}: {detail}", status=status)
-    if status == 404:
+    if status == 404 or code == _RELATED:
         return absent(
             f"{what} is not there, or not allowed to this identity: {detail}",
             hint="a policy has to allow it: see docs/oracle-cloud.md",

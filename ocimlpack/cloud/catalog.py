@@ -9,78 +9,37 @@ again by is its digest, in a tag, which is the only thing that comes with a list
 from __future__ import annotations
 
 import hashlib
-import io
-import zipfile
-from collections.abc import Mapping
+import time
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final
 
-from ocimlpack._version import __version__
-from ocimlpack.cloud import _sdk
-from ocimlpack.cloud.signers import Identity
+from ocimlpack.cloud import _sdk, registration
+from ocimlpack.cloud.registration import METRIC, REFERENCE, TAGS, Datum, Registration
+from ocimlpack.cloud.signers import Identity, full_region
 from ocimlpack.errors import (
     ConflictError,
     InputError,
     InvalidContentError,
+    InvalidReferenceError,
     NotAllowedError,
     NotFoundError,
 )
+from ocimlpack.spec.reference import Kind, Reference
 
 _CLIENT: Final = "data_science.DataScienceClient"
 DIGEST_TAG: Final = "ocimlpack-digest"
-_REFERENCE: Final = "ociReference"
-_DIGEST: Final = "ociDigest"
-_TYPE: Final = "ociArtifactType"
-_SIZE: Final = "ociSizeInBytes"
-_TAGS: Final = "ociTags"
-_VERSION: Final = "ocimlpackVersion"
-_METRIC: Final = "metric."
-_OTHER: Final = "Other"
-_PERFORMANCE: Final = "Performance"
+_REFERENCE_TAG: Final = "ocimlpack-reference"
+_MAX_TAGS: Final = 10
+_MAX_TAG: Final = 256
+"""Freeform tags of a resource, and characters of one:
+https://docs.oracle.com/en-us/iaas/Content/Tagging/Concepts/taggingoverview.htm#limits"""
 
-_MAX_NAME: Final = 255
-_MAX_VALUE: Final = 255
-"""Characters; the limits of the Console's forms, which are the narrowest that are documented."""
-_MAX_METADATA: Final = 32_000
-"""Bytes of all metadata of a model."""
-_EPOCH: Final = (1980, 1, 1, 0, 0, 0)
-"""The earliest time that a zip can have: the same content makes the same archive."""
-_TURNS: Final = 3
+_TURNS: Final = 4
+_PAUSE: Final = 0.5
+"""How often it is begun anew when somebody else was faster, and seconds before the second time."""
 _GONE: Final = frozenset({"DELETED", "DELETING", "FAILED"})
-
-
-@dataclass(frozen=True, slots=True)
-class Registration:
-    """What is to stand in the catalog.
-
-    Attributes:
-        name: what people see.
-        reference: the model's location, pinned to its digest.
-        digest: the digest.
-        artifact_type: what sort of artifact it is.
-        size: bytes of all its content.
-        tags: the tags that stand for it; the first is the label of the version.
-        series: the name of the set that its versions are in.
-        description: a sentence or two.
-        metrics: names and values.
-        source: where its source is: a repository's address.
-        revision: the commit there.
-        files: name → content of what is kept beside it: the manifest, the config, the card.
-    """
-
-    name: str
-    reference: str
-    digest: str
-    artifact_type: str
-    size: int
-    tags: tuple[str, ...] = ()
-    series: str = ""
-    description: str = ""
-    metrics: Mapping[str, str] = field(default_factory=dict)
-    source: str | None = None
-    revision: str | None = None
-    files: Mapping[str, bytes] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +57,8 @@ class Model:
         digest: the digest; None likewise.
         series: the name of its version set, if it is in one.
         label: its label there.
-        metadata: all custom metadata.
+        description: a sentence or two; a list has none.
+        metadata: all metadata; a list has none.
     """
 
     ocid: str
@@ -111,67 +71,100 @@ class Model:
     digest: str | None
     series: str | None
     label: str | None
-    metadata: Mapping[str, str]
+    description: str | None = None
+    metadata: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Registered:
+    """What has become of a registration.
+
+    Attributes:
+        model: the model as it stands in the catalog.
+        is_new: whether it was made just now.
+        left_out: how many of the card's results there was no room for.
+    """
+
+    model: Model
+    is_new: bool
+    left_out: int
 
 
 class Catalog:
-    """One region's model catalog."""
+    """One region's model catalog.
+
+    Attributes:
+        identity: as whom it is asked.
+    """
 
     def __init__(self, identity: Identity, region: str | None = None) -> None:
         self.identity = identity
         self._client = identity.client(_CLIENT, region)
         self._models = _sdk.module("data_science.models")
 
-    def register(self, entry: Registration, compartment: str, project: str) -> tuple[Model, bool]:
+    def compartment_of(self, project: str) -> str:
+        """The compartment that a project is in.
+
+        Raises:
+            NotAllowedError: there is no such project, or no permission to see it.
+        """
+        with _sdk.explained(f"the project {project}", NotAllowedError):
+            found = self._client.get_project(project).data
+        if found.lifecycle_state in _GONE:
+            raise NotFoundError(f"the project {project} was deleted")
+        return str(found.compartment_id)
+
+    def register(self, entry: Registration, compartment: str, project: str) -> Registered:
         """Put a model into the catalog, or bring up to date what is there of it.
 
         Somebody else may do the same now, and an answer may be lost after its request was carried
         out: then what is there is looked at again.
 
-        Returns:
-            The model, and whether it is new.
-
         Raises:
+            ConflictError: somebody else's changes came in between again and again, or a version set
+                of that name is elsewhere.
+            InputError: a text is too long, or the metadata too large.
             NotAllowedError: no such project or compartment, or no permission there.
-            InputError: the metadata is too large.
         """
-        for _ in range(_TURNS):
+        registration.check(entry)
+        made: set[str] = set()
+        for turn in range(_TURNS):
             try:
-                return self._register(entry, compartment, project)
+                return self._register(entry, compartment, project, made, turn)
             except ConflictError:
-                continue
-        return self._register(entry, compartment, project)
+                if turn == _TURNS - 1:
+                    raise
+                time.sleep(_PAUSE * 2**turn)
+        raise AssertionError("unreachable")
 
-    def _register(self, entry: Registration, compartment: str, project: str) -> tuple[Model, bool]:
-        series = self._series(entry, compartment, project) if entry.series else None
-        details = self._details(entry, series)
-        found = self._find(entry.digest, compartment, project)
+    def _register(
+        self, entry: Registration, compartment: str, project: str, made: set[str], turn: int
+    ) -> Registered:
+        series = self._series(entry.series, compartment, project, turn) if entry.series else None
+        rows = self._list(compartment, project)
+        same = [row for row in rows if _tag(row, DIGEST_TAG) == entry.digest]
+        # The oldest, should there be several: everybody finds the same one.
+        found = min((row for row in same if not _is_gone(row)), key=_age, default=None)
         with _sdk.explained(f"the model {entry.name} in that project", NotAllowedError):
-            if found is None:
-                found, is_new = self._create(entry, details, compartment, project), True
-            else:
-                is_new = False
-                self._update(found, details)
             if series is not None and entry.tags:
-                self._free_label(series, entry.tags[0], found, compartment, project)
-                self._label(found, series, entry.tags[0])
-            self._attach(found, entry)
-            self._trace(found, entry)
-        return self.show(found), is_new
+                self._free_label(rows, series, entry.tags[0], entry.digest)
+            if found is None:
+                gone = sorted(row.id for row in same)
+                ocid, left = self._create(
+                    entry, compartment, project, series, [*gone, str(turn // 2)]
+                )
+                made.add(ocid)
+            else:
+                ocid = str(found.id)
+                left = self._update(ocid, entry, series)
+            self._attach(ocid, entry)
+            self._trace(ocid, entry)
+        return Registered(self.show(ocid), ocid in made, left)
 
     def models(self, compartment: str, project: str | None = None) -> list[Model]:
         """The models of a compartment, or of one project in it, newest first."""
-        more = {"project_id": project} if project else {}
-        with _sdk.explained("the list of models", NotAllowedError):
-            rows = _sdk.every(self._client.list_models, compartment, **more)
-            found = [
-                _model(self._client.get_model(row.id).data)
-                for row in rows
-                if row.lifecycle_state not in _GONE
-            ]
-        return sorted(
-            found, key=lambda each: each.created.timestamp() if each.created else 0.0, reverse=True
-        )
+        rows = [row for row in self._list(compartment, project) if not _is_gone(row)]
+        return [_model(row) for row in sorted(rows, key=_age, reverse=True)]
 
     def show(self, ocid: str) -> Model:
         """One model.
@@ -181,103 +174,118 @@ class Catalog:
         """
         with _sdk.explained(f"the model {ocid}"):
             found = self._client.get_model(ocid).data
-        if found.lifecycle_state in _GONE:
+        if _is_gone(found):
             raise NotFoundError(f"the model {ocid} was deleted")
         return _model(found)
 
-    def _find(self, digest: str, compartment: str, project: str) -> str | None:
+    def _list(self, compartment: str, project: str | None) -> list[Any]:
+        more = {"project_id": project} if project else {}
         with _sdk.explained("the list of models", NotAllowedError):
-            rows = _sdk.every(self._client.list_models, compartment, project_id=project)
-        for row in rows:
-            tags = row.freeform_tags or {}
-            if tags.get(DIGEST_TAG) == digest and row.lifecycle_state not in _GONE:
-                return str(row.id)
-        return None
+            return _sdk.every(self._client.list_models, compartment, **more)
 
     def _create(
-        self, entry: Registration, details: dict[str, Any], compartment: str, project: str
-    ) -> str:
+        self,
+        entry: Registration,
+        compartment: str,
+        project: str,
+        series: str | None,
+        marks: Iterable[str],
+    ) -> tuple[str, int]:
         """A new model; however often, and by however many at once, this is asked for, it is one.
 
-        The service answers what has the same retry token with what it did the first time. After a
-        deletion that would be the model that is gone, so what is gone counts into the token.
+        The service answers what has the same retry token with what it did the first time, or not at
+        all if that was changed since. After a deletion that would be the model that is gone, so
+        what is gone, and in how manieth turn it is, counts into the token.
         """
-        gone = [
-            row.id
-            for row in _sdk.every(self._client.list_models, compartment, project_id=project)
-            if (row.freeform_tags or {}).get(DIGEST_TAG) == entry.digest
-        ]
-        token = hashlib.sha256("\n".join([project, entry.digest, *sorted(gone)]).encode())
-        made = self._client.create_model(
-            self._models.CreateModelDetails(
-                compartment_id=compartment, project_id=project, **details
-            ),
-            opc_retry_token=token.hexdigest()[:64],
+        metadata, left = registration.custom_metadata(entry)
+        details = self._models.CreateModelDetails(
+            compartment_id=compartment,
+            project_id=project,
+            display_name=entry.name,
+            description=registration.described(entry.description) or None,
+            freeform_tags=_tags(entry),
+            custom_metadata_list=self._written(metadata),
+            defined_metadata_list=self._written(registration.taxonomy(entry)),
+            model_version_set_id=series,
+            version_label=entry.tags[0] if series and entry.tags else None,
         )
-        return str(made.data.id)
+        token = _token("model", compartment, project, entry.digest, *marks)
+        made = self._client.create_model(details, opc_retry_token=token)
+        return str(made.data.id), left
 
-    def _details(self, entry: Registration, series: str | None) -> dict[str, Any]:
-        metadata = [
-            self._models.Metadata(key=key, value=value[:_MAX_VALUE], category=category)
-            for key, value, category in _metadata(entry)
-        ]
-        size = sum(len(f"{each.key}{each.value}{each.category}".encode()) for each in metadata)
-        if size > _MAX_METADATA:
-            raise InputError(
-                f"{size:,} bytes of metadata are more than the catalog takes ({_MAX_METADATA:,})",
-                hint="give fewer metrics",
-            )
-        details = {
-            "display_name": entry.name[:_MAX_NAME],
-            "custom_metadata_list": metadata,
-            "freeform_tags": {DIGEST_TAG: entry.digest},
-        }
-        if entry.description:
-            details["description"] = entry.description[:_MAX_VALUE]
-        if series is not None:
-            details["model_version_set_id"] = series
-        return details
+    def _update(self, ocid: str, entry: Registration, series: str | None) -> int:
+        """Bring it up to date. What others have added stays: tags, other metadata, a name.
 
-    def _update(self, ocid: str, details: dict[str, Any]) -> None:
-        """What others have added stays: their tags, and metadata under other keys."""
-        now = self._client.get_model(ocid).data
-        ours = {each.key for each in details["custom_metadata_list"]}
-        others = [
-            each
-            for each in now.custom_metadata_list or []
-            if each.key not in ours and not each.key.startswith(_METRIC)
+        A model can't leave its version set, nor be put into the one that it is in.
+        """
+        answer = self._client.get_model(ocid)
+        now = answer.data
+        others = [each for each in now.custom_metadata_list or [] if not _is_ours(each.key, entry)]
+        defined = [each for each in now.defined_metadata_list or [] if each.value]
+        unsaid = [
+            datum
+            for datum in registration.taxonomy(entry)
+            if datum.key not in {each.key for each in defined}
         ]
-        wanted = {
-            **details,
-            "custom_metadata_list": [*details["custom_metadata_list"], *others],
-            "freeform_tags": {**(now.freeform_tags or {}), **details["freeform_tags"]},
+        taken = [*map(_datum, (*others, *defined)), *unsaid]
+        metadata, left = registration.custom_metadata(entry, taken)
+        wanted: dict[str, Any] = {
+            "custom_metadata_list": [*self._written(metadata), *others],
+            "freeform_tags": _tags(entry, now.freeform_tags or {}),
         }
-        if not _is_same(now, wanted):
-            self._client.update_model(ocid, self._models.UpdateModelDetails(**wanted))
+        if unsaid:
+            wanted["defined_metadata_list"] = [*defined, *self._written(unsaid)]
+        if entry.is_named:
+            wanted["display_name"] = entry.name
+        if entry.is_described:
+            wanted["description"] = registration.described(entry.description)
+        if series is not None and now.model_version_set_id is None:
+            wanted["model_version_set_id"] = series
+        if series is not None and entry.tags and now.model_version_set_id in {None, series}:
+            wanted["version_label"] = entry.tags[0]
+        self._change(answer, wanted)
+        return left
+
+    def _change(self, answer: Any, wanted: Mapping[str, Any]) -> None:
+        """Change what is different, unless somebody else has changed it since it was read."""
+        now = answer.data
+        if any(_comparable(getattr(now, key)) != _comparable(wanted[key]) for key in wanted):
+            details = self._models.UpdateModelDetails(**wanted)
+            self._client.update_model(now.id, details, if_match=answer.headers.get("etag"))
 
     def _attach(self, ocid: str, entry: Registration) -> None:
-        """What the model is known by, as its artifact; one that is there stays."""
-        exceptions = _sdk.module("exceptions")
+        """What the model is known by, as its artifact; one that is there can't be changed."""
+        if self._has_artifact(ocid):
+            return
         try:
-            self._client.head_model_artifact(ocid)
-        except exceptions.ServiceError as error:
-            if error.status != 404:
-                raise
             self._client.create_model_artifact(
                 ocid,
-                archive(entry.files),
+                registration.archive(entry.files),
                 content_disposition=f'attachment; filename="{ocid}.zip"',
             )
+        except _sdk.module("exceptions").ServiceError as error:
+            # Somebody else may have been faster.
+            if error.status not in {400, 409, 412} or not self._has_artifact(ocid):
+                raise
+
+    def _has_artifact(self, ocid: str) -> bool:
+        try:
+            self._client.head_model_artifact(ocid)
+        except _sdk.module("exceptions").ServiceError as error:
+            if error.status != 404:
+                raise
+            return False
+        return True
 
     def _trace(self, ocid: str, entry: Registration) -> None:
         """Where the model is from, by its source repository and commit."""
-        if not (entry.source or entry.revision):
+        known = {"repository_url": entry.source, "git_commit": entry.revision}
+        said = {key: value for key, value in known.items() if value}
+        if not said:
             return
-        said = {"repository_url": entry.source, "git_commit": entry.revision}
-        exceptions = _sdk.module("exceptions")
         try:
             now = self._client.get_model_provenance(ocid).data
-        except exceptions.ServiceError as error:
+        except _sdk.module("exceptions").ServiceError as error:
             if error.status != 404:
                 raise
             self._client.create_model_provenance(
@@ -289,53 +297,74 @@ class Catalog:
                 ocid, self._models.UpdateModelProvenanceDetails(**said)
             )
 
-    def _series(self, entry: Registration, compartment: str, project: str) -> str:
+    def _series(self, name: str, compartment: str, project: str, turn: int) -> str:
         """The set of a model's versions, made where it is absent."""
-        name = entry.series[:_MAX_NAME]
         with _sdk.explained(f"the version set {name}", NotAllowedError):
             rows = _sdk.every(
                 self._client.list_model_version_sets, compartment, project_id=project, name=name
             )
-            for row in rows:
-                if row.lifecycle_state not in _GONE:
-                    return str(row.id)
-            made = self._client.create_model_version_set(
-                self._models.CreateModelVersionSetDetails(
-                    compartment_id=compartment, project_id=project, name=name
-                ),
-                opc_retry_token=hashlib.sha256(f"{project}\n{name}".encode()).hexdigest()[:64],
+            alive = [row for row in rows if not _is_gone(row)]
+            if alive:
+                return str(min(alive, key=_age).id)
+            details = self._models.CreateModelVersionSetDetails(
+                compartment_id=compartment, project_id=project, name=name
             )
+            marks = [*sorted(row.id for row in rows), str(turn // 2)]
+            token = _token("version set", compartment, project, name, *marks)
+            try:
+                made = self._client.create_model_version_set(details, opc_retry_token=token)
+            except _sdk.module("exceptions").ServiceError as error:
+                if error.status == 409 and turn == _TURNS - 1:
+                    raise ConflictError(
+                        f"there is a version set {name} already, but not in this project",
+                        hint="choose another with --version-set NAME",
+                        status=409,
+                    ) from error
+                raise
         return str(made.data.id)
 
-    def _free_label(
-        self, series: str, label: str, ocid: str, compartment: str, project: str
-    ) -> None:
+    def _free_label(self, rows: Iterable[Any], series: str, label: str, digest: str) -> None:
         """A tag that has moved leaves an older version without its label, not two with one."""
-        rows = _sdk.every(
-            self._client.list_models, compartment, project_id=project, version_label=label
-        )
         for row in rows:
-            if row.model_version_set_id == series and row.id != ocid:
-                digest = (row.freeform_tags or {}).get(DIGEST_TAG, row.id)
-                old = f"{label}-{digest.rpartition(':')[2][:12]}"
-                self._label(row.id, series, old)
+            theirs = _tag(row, DIGEST_TAG)
+            if (
+                theirs not in {None, digest}
+                and row.model_version_set_id == series
+                and row.version_label == label
+                and not _is_gone(row)
+            ):
+                answer = self._client.get_model(row.id)
+                wanted = {
+                    "version_label": f"{label}-{str(theirs).rpartition(':')[2][:12]}",
+                    "custom_metadata_list": self._untagged(answer.data, label),
+                }
+                self._change(answer, wanted)
 
-    def _label(self, ocid: str, series: str, label: str) -> None:
-        now = self._client.get_model(ocid).data
-        if now.version_label != label or now.model_version_set_id != series:
-            self._client.update_model(
-                ocid,
-                self._models.UpdateModelDetails(model_version_set_id=series, version_label=label),
-            )
+    def _untagged(self, model: Any, label: str) -> list[Any]:
+        """A model's metadata without a tag that stands for it no more."""
+        found = []
+        for each in model.custom_metadata_list or []:
+            if each.key != TAGS:
+                found.append(each)
+            elif left := [tag for tag in (each.value or "").split(",") if tag != label]:
+                found += self._written([Datum(TAGS, ",".join(left), each.category)])
+        return found
+
+    def _written(self, data: Iterable[Datum]) -> list[Any]:
+        return [
+            self._models.Metadata(key=each.key, value=each.value, category=each.category)
+            for each in data
+        ]
 
 
-def archive(files: Mapping[str, bytes]) -> bytes:
-    """A zip of a few small files, the same for the same content."""
-    stream = io.BytesIO()
-    with zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED) as made:
-        for name in sorted(files):
-            made.writestr(zipfile.ZipInfo(name, _EPOCH), files[name], zipfile.ZIP_DEFLATED)
-    return stream.getvalue()
+def region_of(ocid: str) -> str | None:
+    """The region's identifier that an OCID names; None where it names none that is known.
+
+    https://docs.oracle.com/en-us/iaas/Content/General/Concepts/identifiers.htm
+    """
+    parts = ocid.split(".")
+    found = full_region(parts[3]) if len(parts) > 4 and parts[3] else None
+    return found if found and "-" in found else None
 
 
 def pinned(model: Model) -> str:
@@ -343,14 +372,23 @@ def pinned(model: Model) -> str:
 
     Raises:
         InputError: it was not registered by this program.
-        InvalidContentError: its metadata contradicts itself.
+        InvalidContentError: its metadata contradicts itself, or names no registry.
     """
     if not model.reference or not model.digest:
         raise InputError(
             f"the model {model.name} points at no registry: it was not registered by ocimlpack",
             hint="ocimlpack catalog list shows those that were",
         )
-    if not model.reference.endswith(f"@{model.digest}"):
+    try:
+        ref = Reference.parse(model.reference)
+    except InvalidReferenceError:
+        ref = None
+    if ref is None or ref.kind is not Kind.REGISTRY:
+        raise InvalidContentError(
+            f"the metadata of the model {model.name} names no registry: somebody has changed it",
+            digest=model.digest,
+        )
+    if str(ref.digest) != model.digest:
         raise InvalidContentError(
             f"the metadata of the model {model.name} names two digests: somebody has changed it",
             digest=model.digest,
@@ -358,38 +396,62 @@ def pinned(model: Model) -> str:
     return model.reference
 
 
-def _metadata(entry: Registration) -> list[tuple[str, str, str]]:
-    """Key, value and category of each piece."""
-    fixed = {
-        _REFERENCE: entry.reference,
-        _DIGEST: entry.digest,
-        _TYPE: entry.artifact_type,
-        _SIZE: str(entry.size),
-        _TAGS: ",".join(entry.tags),
-        _VERSION: __version__,
-    }
-    found = [(key, value, _OTHER) for key, value in fixed.items() if value]
-    found += [(f"{_METRIC}{key}", value, _PERFORMANCE) for key, value in entry.metrics.items()]
-    return found
+def _token(*parts: str) -> str:
+    """A retry token, which has 64 characters at most."""
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
 
-def _is_same(now: Any, wanted: Mapping[str, Any]) -> bool:
-    for key, value in wanted.items():
-        known = getattr(now, key)
-        if key == "custom_metadata_list":
-            if _pairs(known or []) != _pairs(value):
-                return False
-        elif known != value:
-            return False
-    return True
+def _tag(row: Any, name: str) -> str | None:
+    tags: Mapping[str, str] = row.freeform_tags or {}
+    return tags.get(name)
 
 
-def _pairs(metadata: Any) -> set[tuple[str, str, str]]:
-    return {(each.key, each.value, each.category) for each in metadata}
+def _tags(entry: Registration, others: Mapping[str, str] | None = None) -> dict[str, str]:
+    """The freeform tags. The reference is only there so that lists have it, where it finds room."""
+    tags = {**(others or {}), DIGEST_TAG: entry.digest, _REFERENCE_TAG: entry.reference}
+    if len(tags) > _MAX_TAGS or len(entry.reference) > _MAX_TAG:
+        del tags[_REFERENCE_TAG]
+    if len(tags) > _MAX_TAGS:
+        raise InputError(
+            f"the model has {_MAX_TAGS} freeform tags already, and needs one for its digest",
+            hint="remove one of them",
+        )
+    return tags
+
+
+def _is_ours(key: str, entry: Registration) -> bool:
+    """Whether a piece of metadata is written anew; metrics only if others were given now."""
+    if key.startswith(METRIC):
+        return bool(entry.metrics)
+    return key in registration.KEYS
+
+
+def _is_gone(row: Any) -> bool:
+    return row.lifecycle_state in _GONE
+
+
+def _age(row: Any) -> tuple[float, str]:
+    return (row.time_created.timestamp() if row.time_created else 0.0, str(row.id))
+
+
+def _datum(each: Any) -> Datum:
+    return Datum(each.key, each.value or "", each.category, each.description)
+
+
+def _comparable(value: Any) -> Any:
+    """A field's value so that lists of metadata can be compared."""
+    if isinstance(value, list):
+        return {(each.key, each.value, each.category) for each in value}
+    return value
 
 
 def _model(found: Any) -> Model:
-    metadata = {each.key: each.value or "" for each in found.custom_metadata_list or []}
+    """A model, from itself or from its line in a list."""
+    metadata: dict[str, str] = {}
+    # A list's items have neither metadata nor a description: the SDK's ModelSummary.
+    if is_whole := hasattr(found, "custom_metadata_list"):
+        both = (*(found.defined_metadata_list or ()), *(found.custom_metadata_list or ()))
+        metadata = {each.key: each.value or "" for each in both}
     return Model(
         ocid=found.id,
         name=found.display_name,
@@ -397,9 +459,10 @@ def _model(found: Any) -> Model:
         compartment=found.compartment_id,
         state=found.lifecycle_state,
         created=found.time_created,
-        reference=metadata.get(_REFERENCE),
-        digest=metadata.get(_DIGEST),
+        reference=metadata.get(REFERENCE) if is_whole else _tag(found, _REFERENCE_TAG),
+        digest=metadata.get(registration.DIGEST) if is_whole else _tag(found, DIGEST_TAG),
         series=found.model_version_set_name,
         label=found.version_label,
+        description=getattr(found, "description", None),
         metadata=metadata,
     )

@@ -84,6 +84,9 @@ _HEADS: Final = (
     "encoder_attention_heads",
     "decoder_attention_heads",
 )
+_USUAL: Final = "default"
+"""What the hub calls the part of a dataset that has no parts."""
+
 _PARTS: Final = ("text_config", "vision_config", "audio_config", "encoder", "decoder")
 
 
@@ -129,7 +132,8 @@ def read_card(text: str) -> dict[str, Value]:
 def read_metrics(text: str) -> dict[str, str]:
     """The results that a README's front matter tells of, as name → value; nothing if of none.
 
-    A metric's name has its dataset's before it where there is one: `squad/f1`.
+    A metric's name has its dataset's before it where there is one, and that of its part if it has
+    several: `squad/f1`, `mteb/amazon_counterfactual/en/accuracy`.
 
     Raises:
         InvalidContentError: there is front matter, and it can't be read.
@@ -145,18 +149,36 @@ def read_metrics(text: str) -> dict[str, str]:
     return found
 
 
+def read_taxonomy(text: str) -> tuple[str | None, str | None]:
+    """The library and the task that a README's front matter names, by the hub's names.
+
+    Raises:
+        InvalidContentError: there is front matter, and it can't be read.
+    """
+    value = _front_matter(text)
+    return _text(value.get("library_name")), _text(value.get("pipeline_tag"))
+
+
 def _measured(result: Mapping[str, Any]) -> dict[str, str]:
     """The metrics of one result of a `model-index`."""
     dataset = result.get("dataset")
-    prefix = dataset.get("type") if isinstance(dataset, dict) else None
+    said = dataset if isinstance(dataset, dict) else {}
+    parts = [_text(said.get("type")), _text(said.get("config"))]
+    prefix = "/".join(part for part in parts if part and part != _USUAL)
     found = {}
     metrics = result.get("metrics")
     for metric in metrics if isinstance(metrics, list) else ():
         if isinstance(metric, dict):
-            name, value = metric.get("type") or metric.get("name"), metric.get("value")
-            if isinstance(name, str) and isinstance(value, str):
-                found[f"{prefix}/{name}" if isinstance(prefix, str) else name] = value
+            name = _text(metric.get("type")) or _text(metric.get("name"))
+            value = _text(metric.get("value"))
+            if name and value:
+                found[f"{prefix}/{name}" if prefix else name] = value
     return found
+
+
+def _text(value: object) -> str | None:
+    """A text on one line; None for anything else, and for an empty one."""
+    return " ".join(value.split()) or None if isinstance(value, str) else None
 
 
 def read_config(raw: bytes) -> dict[str, Value]:

@@ -389,7 +389,7 @@ def connection_error(error: Exception, url: str) -> OcimlpackError:
     if isinstance(error, (NewConnectionError, ConnectTimeoutError)):
         return UnreachableError(
             f"can't connect to {at}: {_reason(error)}",
-            hint="check the host's name and port, and that the registry is running",
+            hint="check the host's name and port, and that it is running",
         )
     if isinstance(error, LocationParseError):
         return InputError(f"not a usable address: {at}")

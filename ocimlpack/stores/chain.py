@@ -1,8 +1,8 @@
-"""A log that only grows: lines of JSON, each with the hash of the one before it.
+"""A log that only grows: lines of JSON, each with a number and the hash of the one before it.
 
-So a line that was changed, taken out or put in later is noticed, unless all that follow were
-written anew. What can't be noticed is that lines at the end are gone. Many processes may write at
-once.
+So a line that was changed, taken out or put in later is noticed, and which of these it was, unless
+all that follow were written anew. What can't be noticed is that lines at the end are gone, or that
+the last one was changed. Many processes may write at once.
 """
 
 from __future__ import annotations
@@ -10,16 +10,17 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import stat
 import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, BinaryIO, Final, Literal
 
 from ocimlpack.errors import InputError, UnavailableError
-from ocimlpack.stores.files import refused
+from ocimlpack.stores.files import refused, sync_folder
 
 if sys.platform != "win32":
     import fcntl
@@ -27,12 +28,15 @@ if sys.platform != "win32":
 PREVIOUS: Final = "prev"
 """The field that holds the hash of the line before: SHA-256 in hex, over its bytes."""
 
+NUMBER: Final = "seq"
+"""The field that counts the lines from 1, without those that are incomplete."""
+
 _FIRST: Final = "0" * 64
 _MAX_LINE: Final = 64 * 1024
 _LOCK_SECONDS: Final = 5.0
 _LOCK_PAUSE: Final = 0.01
 
-Fault = Literal["broken", "incomplete"]
+Fault = Literal["changed", "removed", "misplaced", "incomplete"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,8 +46,9 @@ class Line:
     Attributes:
         number: counted from 1.
         record: what it says; None where it can't be read.
-        fault: `broken` if it doesn't follow from the line before, `incomplete` if its writer was
-            stopped in the middle of it.
+        fault: `changed` if it is not what was written; `removed` if lines before it are gone;
+            `misplaced` if it was put there later, from elsewhere or anew; `incomplete` if its
+            writer was stopped in the middle of it.
     """
 
     number: int
@@ -54,23 +59,26 @@ class Line:
 def append(path: Path, record: Mapping[str, Any]) -> None:
     """Write a line at the end of a log, and see it on disk. A log that is not there is begun.
 
-    Only its owner can read it. An incomplete line that somebody left stays where it is.
+    Only its owner can read it; one that others could read is closed to them. An incomplete line
+    that somebody left stays where it is.
 
     Raises:
-        InputError: it can't be written to, or the record is too long.
+        InputError: it can't be written to, it is no file, or the record is too long.
         UnavailableError: the disk is full, or others keep the log locked.
     """
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         with _opened(path) as handle:
-            last = _last_line(handle)
-            ends = last is None or last.endswith(b"\n")
-            previous = _FIRST if last is None else _hash(last)
-            line = json.dumps({**record, PREVIOUS: previous}, separators=(",", ":")).encode()
-            if len(line) > _MAX_LINE:
+            last = _last_lines(handle)
+            ends = not last or last[-1].endswith(b"\n")
+            link = {NUMBER: _last_number(last) + 1, PREVIOUS: _hash(last[-1]) if last else _FIRST}
+            line = json.dumps({**record, **link}, separators=(",", ":")).encode()
+            if len(line) >= _MAX_LINE:
                 raise InputError(f"a line of {len(line):,} bytes is too long for {path}")
             _write(handle, line + b"\n" if ends else b"\n" + line + b"\n")
             os.fsync(handle)
+            if not last:
+                sync_folder(path.parent)
     except OSError as error:
         raise refused(error, path) from error
 
@@ -81,21 +89,70 @@ def read(path: Path) -> Iterator[Line]:
     Raises:
         InputError: it can't be read.
     """
-    previous = _FIRST
     try:
+        if not stat.S_ISREG(path.stat().st_mode):
+            raise InputError(f"{path} is no file")
         with path.open("rb") as stream:
-            for number, raw in enumerate(iter(lambda: stream.readline(_MAX_LINE + 1), b""), 1):
-                record = _parse(raw)
-                if record is None:
-                    yield Line(number, None, "incomplete")
-                else:
-                    follows = record.get(PREVIOUS) == previous
-                    yield Line(number, record, None if follows else "broken")
-                previous = _hash(raw)
+            yield from _checked(stream)
     except FileNotFoundError:
         return
     except OSError as error:
         raise InputError(f"{path} can't be read: {error.strerror}") from error
+
+
+def _checked(stream: BinaryIO) -> Iterator[Line]:
+    """Each line, held back until the next has said what stood there when that one was written."""
+    previous, number = _FIRST, 0
+    known: int | None = 0
+    held: Line | None = None
+    ends = True
+    while raw := stream.readline(_MAX_LINE):
+        number += 1
+        record = _parse(raw)
+        fault: Fault | None = None
+        ends = raw.endswith(b"\n")
+        if not ends and len(raw) == _MAX_LINE:
+            fault = "changed"  # no writer makes such a line
+            ends = _skip(stream)
+        elif record is None:
+            fault = "incomplete"
+        else:
+            said, follows = _number(record), record.get(PREVIOUS) == previous
+            fault = _fault(said, known, follows=follows)
+            known = said
+            is_held_to_blame = held and (held.record is None or "changed" in (held.fault, fault))
+            if held is not None and not follows and is_held_to_blame:
+                held, fault = replace(held, fault="changed"), None
+        if held is not None:
+            yield held
+        held, previous = Line(number, record, fault), _hash(raw)
+    if held is not None:
+        # Whoever was stopped in a line didn't end it, and the next writer left a line behind it.
+        is_junk = held.record is None and ends
+        yield replace(held, fault="changed") if is_junk else held
+
+
+def _fault(said: int | None, known: int | None, *, follows: bool) -> Fault | None:
+    """What is wrong with a line; `changed` of one that doesn't follow is the one before it.
+
+    Args:
+        said: its number.
+        known: the number of the line before, 0 where there is none.
+        follows: whether it has the hash of the line before.
+    """
+    if said is None or known is None or said == known + 1:
+        return None if follows else "changed"
+    if follows:
+        return "changed"
+    return "removed" if said > known else "misplaced"
+
+
+def _skip(stream: BinaryIO) -> bool:
+    """Pass over the rest of a line that is too long to be one; whether it has an end."""
+    while rest := stream.readline(_MAX_LINE):
+        if rest.endswith(b"\n"):
+            return True
+    return False
 
 
 @contextmanager
@@ -103,7 +160,11 @@ def _opened(path: Path) -> Iterator[int]:
     """The log, locked where there are locks; without them, two writers at once break the chain."""
     handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
     try:
-        if os.fstat(handle).st_mode & 0o077:
+        mode = os.fstat(handle).st_mode
+        if not stat.S_ISREG(mode):
+            # Of a link to /dev/null the next step would shut the device itself to all others.
+            raise InputError(f"{path} is no file")
+        if mode & 0o077:
             os.fchmod(handle, 0o600)
         _lock(handle, path)
         yield handle
@@ -130,25 +191,39 @@ def _lock(handle: int, path: Path) -> None:
             return
 
 
-def _last_line(handle: int) -> bytes | None:
-    """The last line with the end of line that it has, if it has one; None if there is none."""
+def _last_lines(handle: int) -> list[bytes]:
+    """The last lines with the ends of line that they have. Of the first, some may be missing."""
     size = os.fstat(handle).st_size
-    if size == 0:
-        return None
-    length = min(size, _MAX_LINE + 2)
-    tail = os.pread(handle, length, size - length)
-    return tail[tail.rfind(b"\n", 0, len(tail) - 1) + 1 :]
+    length = min(size, 2 * _MAX_LINE)
+    *lines, rest = os.pread(handle, length, size - length).split(b"\n")
+    return [*(line + b"\n" for line in lines), *([rest] if rest else [])]
+
+
+def _last_number(lines: list[bytes]) -> int:
+    """The number of the last line that has one; 0 if none has."""
+    for raw in reversed(lines):
+        record = _parse(raw if raw.endswith(b"\n") else raw + b"\n")
+        if record is not None and (number := _number(record)) is not None:
+            return number
+    return 0
+
+
+def _number(record: Mapping[str, Any]) -> int | None:
+    number = record.get(NUMBER)
+    return number if isinstance(number, int) else None
 
 
 def _write(handle: int, content: bytes) -> None:
     """All of it at the end; where there is no room for all of it, none."""
     size = os.fstat(handle).st_size
+    view = memoryview(content)
     try:
-        view = memoryview(content)
         while view:
             view = view[os.write(handle, view) :]
     except OSError:
-        os.ftruncate(handle, size)
+        # Where there are no locks, somebody else's line may be behind the beginning of this one.
+        if os.fstat(handle).st_size == size + len(content) - len(view):
+            os.ftruncate(handle, size)
         raise
 
 

@@ -12,7 +12,7 @@ from types import MappingProxyType
 from typing import Any, Final, Literal, get_args
 
 from ocimlpack.errors import InputError, InvalidReferenceError
-from ocimlpack.spec.reference import check_host, check_repository
+from ocimlpack.spec.reference import check_host, check_repository, is_bucket
 
 VARIABLE: Final = "OCIMLPACK_CONFIG"
 ANY_HOST: Final = "*"
@@ -312,6 +312,8 @@ def _read_buckets(table: object, _: Path) -> Mapping[str, Bucket]:
     found = {}
     for name, entry in table.items():
         place = f's3."{name}"'
+        if name != ANY_HOST and not is_bucket(name):
+            raise InputError(f"not a bucket's name: {name!r:.200}")
         if not isinstance(entry, dict):
             raise InputError(
                 f"{place} is not a table", hint=f'write [{place}], then endpoint = "…"'

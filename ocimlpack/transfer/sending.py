@@ -35,25 +35,53 @@ class Senders:
         Raises:
             OcimlpackError: what failed first, in reading the blob or in bringing a part.
         """
-        taking = threading.Lock()
+        crew = pool.Crew(stop)
+        crew.start(_Bringing(self, parts, crew).work)
+        crew.join()
 
-        def work(stop: pool.Stop) -> None:
-            while True:
-                self._wait(stop)
-                try:
-                    # One reads at a time: the bytes are hashed in order.
-                    with taking:
-                        stop.check()
-                        bring = next(parts, None)
-                    if bring is None:
-                        return
-                    bring()
-                    del bring  # with its bytes, before somebody else reads some
-                finally:
-                    self._turns.release()
+    @property
+    def jobs(self) -> int:
+        """How many parts may be under way at a time."""
+        return self._jobs
 
-        pool.run([work] * self._jobs, self._jobs, within=stop)
-
-    def _wait(self, stop: pool.Stop) -> None:
+    def wait(self, stop: pool.Stop) -> None:
+        """Wait for one's turn."""
         while not self._turns.acquire(timeout=_GLANCE):
             stop.check()
+
+    def leave(self) -> None:
+        """Let somebody else have the turn."""
+        self._turns.release()
+
+
+class _Bringing:
+    """One blob's parts: as many threads as are at work on it, and one that waits for its turn."""
+
+    def __init__(self, senders: Senders, parts: Iterator[Sending], crew: pool.Crew) -> None:
+        self._senders = senders
+        self._parts = parts
+        self._crew = crew
+        self._taking = threading.Lock()
+        self._to_come = senders.jobs - 1
+
+    def work(self, stop: pool.Stop) -> None:
+        """Bring parts as long as there are any."""
+        has_follower = False
+        while True:
+            self._senders.wait(stop)
+            try:
+                # One reads at a time: the bytes are hashed in order.
+                with self._taking:
+                    stop.check()
+                    bring = next(self._parts, None)
+                    if bring is None:
+                        return
+                    follows = not has_follower and self._to_come > 0
+                    self._to_come -= follows
+                if follows:
+                    has_follower = True
+                    self._crew.start(self.work)
+                bring()
+                del bring  # with its bytes, before somebody else reads some
+            finally:
+                self._senders.leave()

@@ -278,12 +278,6 @@ def test_a_folder_is_no_destination(model: Path, tmp_path: Path) -> None:
         ocimlpack.push(model, str(tmp_path))
 
 
-@pytest.mark.parametrize("place", ["ocios://bucket@ns/a:1", "s3://bucket/a:1"])
-def test_places_of_later_versions_are_said_to_be_out_of_reach(model: Path, place: str) -> None:
-    with pytest.raises(ocimlpack.UnsupportedError, match="this version can't reach"):
-        ocimlpack.push(model, place)
-
-
 def test_a_name_of_the_local_store_that_is_a_folder_here(
     model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

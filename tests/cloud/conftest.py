@@ -10,9 +10,11 @@ from typing import Any
 
 import pytest
 
+import ocimlpack
 from ocimlpack.cli.main import main
-from tests.cloud.cloud import make_profile
+from tests.cloud.cloud import NAMESPACE, make_profile
 from tests.cloud.local import LocalCloud
+from tests.cloud.principals import COMPARTMENT
 from tests.live.registries import Registry, run_distribution3
 
 NO_REGISTRY = "127.0.0.1:9"
@@ -93,6 +95,43 @@ def model(tmp_path: Path) -> Path:
     (folder / "config.json").write_text(json.dumps(config))
     (folder / "weights.bin").write_bytes(os.urandom(3_000_000))
     return folder
+
+
+CARD = """---
+license: apache-2.0
+library_name: transformers
+pipeline_tag: image-classification
+model-index:
+- name: minilm
+  results:
+  - dataset: {type: squad}
+    metrics:
+    - {type: f1, value: 0.91}
+    - {type: exact, value: 0.8}
+  - metrics:
+    - {name: accuracy, value: 0.99}
+---
+# MiniLM
+"""
+
+
+@pytest.fixture
+def pushed(alice: LocalCloud, model: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A model in the registry that says much of itself; its reference by tag."""
+    monkeypatch.setenv("OCIMLPACK_COMPARTMENT", COMPARTMENT)
+    (model / "README.md").write_text(CARD)
+    place = f"{alice.host}/{NAMESPACE}/team/minilm:1.0"
+    ocimlpack.push(
+        model,
+        place,
+        tags=["stable"],
+        annotations={
+            "org.opencontainers.image.source": "https://git.example.com/team/minilm",
+            "org.opencontainers.image.revision": "0123abcd",
+            "org.opencontainers.image.description": "A small model.",
+        },
+    )
+    return place
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,9 @@ TENANCY = "ocid1.tenancy.oc1..aaaaaaaatenancyofthelocalcloud00000000000000000000
 COMPARTMENT = "ocid1.compartment.oc1..aaaaaaaamodels000000000000000000000000000000000000"
 OTHER_COMPARTMENT = "ocid1.compartment.oc1..aaaaaaaaother0000000000000000000000000000000000000"
 USER = "ocid1.user.oc1..aaaaaaaaalice0000000000000000000000000000000000000000000"
-EVERYTHING = frozenset({"repos", "models", "buckets", "objects", "policies", "logs"})
+EVERYTHING = frozenset(
+    {"repos", "projects", "models", "version-sets", "buckets", "objects", "policies", "logs"}
+)
 
 
 @dataclass

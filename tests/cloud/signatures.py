@@ -27,7 +27,10 @@ _PARAMETER = re.compile(r'(\w+)="([^"]*)"')
 # A body's hash is signed for these, but not where an object or an artifact is sent: the SDK leaves
 # it out there (`enforce_content_headers=False`), as it may not be able to read the body twice.
 _BODIES = {"POST", "PUT", "PATCH"}
-_STREAMED = re.compile(r"PUT /n/[^/]+/b/[^/]+/(o|u)/|POST /20190101/models/[^/]+/artifact$")
+_STREAMED = re.compile(
+    r"PUT /n/[^/]+/b/[^/]+/(o|u)/"
+    r"|(POST|PUT) /20190101/models/[^/]+/(customMetadata/[^/]+/)?artifact$"
+)
 
 
 def unauthenticated(message: str = "") -> RefusedError:

@@ -67,6 +67,13 @@ class Forwarder:
             self._shut_at = None
             self._gate.set()
 
+    def break_off(self) -> None:
+        """End all connections that there are."""
+        with self._reached:
+            open_now = list(self._open)
+        for each in open_now:
+            _hang_up(each)
+
     @property
     def is_shut(self) -> bool:
         """Whether something has met the closed gate."""

@@ -104,7 +104,8 @@ def run_versitygw(
             yield S3Server(f"127.0.0.1:{port}", data, ca_file)
             return
         finally:
-            process.terminate()
+            # Not asked to end: it would wait for connections that clients keep alive.
+            process.kill()
             process.wait(10)
     pytest.fail(f"{binary} does not start: {log.read_text()}", pytrace=False)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import signal
 import subprocess
@@ -109,7 +110,7 @@ def test_copies_change_no_digest(
         f"s3://{s3.bucket()}/minilm:1.0",
         f"{registry.repository()}:1.0",
     ]
-    for source, target in zip(stations, stations[1:], strict=False):
+    for source, target in itertools.pairwise(stations):
         run("copy", source, target)
         assert digest_of(target) == digest
     run("pull", stations[-1], "-o", tmp_path / "out")
@@ -263,8 +264,7 @@ class TestInterruptions:
                 with start(*arguments, log=log) as process:
                     for moment in (20, 50, 80):
                         assert link.wait(before + moment * MIB, 60)
-                        for each in list(link._open):
-                            each.close() if False else each.shutdown(2)
+                        link.break_off()
                     assert process.wait(120) == 0, (tmp_path / "log").read_text()
         assert digests(tmp_path / "out") == expected
 
@@ -336,7 +336,7 @@ class TestRefusals:
             ({"AWS_ACCESS_KEY_ID": "nobody"}, NOT_ALLOWED, "the access key is not known there"),
             ({"AWS_REGION": "eu-nowhere-1"}, 2, f"is in another region ({REGION})"),
             ({"AWS_SKIP_SIGNATURE": "true"}, NOT_ALLOWED, "does not allow"),
-            ({"AWS_ENDPOINT_URL": "http://127.0.0.1:9"}, UNAVAILABLE, "connection refused"),
+            ({"AWS_ENDPOINT_URL": "http://127.0.0.1:9"}, UNAVAILABLE, "can't connect to"),
             ({"AWS_ACCESS_KEY_ID": ""}, 2, "AWS_ACCESS_KEY_ID is not set"),
         ],
         ids=["secret", "key", "region", "anonymous", "nobody there", "half of it"],

@@ -463,6 +463,55 @@ def test_a_card_without_front_matter_says_nothing(text: str) -> None:
     assert card.read_card(text) == {}
 
 
+def test_a_card_tells_of_results() -> None:
+    text = """---
+model-index:
+- name: tiny
+  results:
+  - dataset: {name: SQuAD, type: squad, config: default}
+    metrics:
+    - {type: f1, value: 0.910}
+    - {type: exact, name: Exact match, value: "80 %"}
+  - dataset: {type: mteb/counterfactual, config: en}
+    metrics: [{type: accuracy, value: 1e-3}]
+  - dataset: {type: mteb/counterfactual, config: de}
+    metrics: [{type: accuracy, value: 2}]
+  - metrics: [{name: loss, value: "0.1\\n 0.2"}]
+---
+"""
+    assert card.read_metrics(text) == {
+        "squad/f1": "0.910",
+        "squad/exact": "80 %",
+        "mteb/counterfactual/en/accuracy": "1e-3",
+        "mteb/counterfactual/de/accuracy": "2",
+        "loss": "0.1 0.2",
+    }
+
+
+@pytest.mark.parametrize(
+    "index",
+    [
+        "x",
+        "[x]",
+        "[{results: x}]",
+        "[{results: [x]}]",
+        "[{results: [{metrics: x}]}]",
+        "[{results: [{metrics: [x]}]}]",
+        "[{results: [{metrics: [{type: f1}, {value: 1}, {type: f1, value: ''}]}]}]",
+        "[{results: [{metrics: [{type: [f1], value: {a: b}}]}]}]",
+    ],
+)
+def test_a_card_whose_results_are_not_in_the_form_tells_of_none(index: str) -> None:
+    assert card.read_metrics(f"---\nmodel-index: {index}\n---\n") == {}
+
+
+def test_a_card_names_a_library_and_a_task() -> None:
+    text = "---\nlibrary_name: transformers\npipeline_tag: fill-mask\n---\n"
+    assert card.read_taxonomy(text) == ("transformers", "fill-mask")
+    assert card.read_taxonomy("---\nlibrary_name: [a]\npipeline_tag: ''\n---\n") == (None, None)
+    assert card.read_taxonomy("# Tiny") == (None, None)
+
+
 @pytest.mark.parametrize("text", ["---\nlicense: [mit\n---\n", "---\n" + "[" * 5000 + "\n---\n"])
 def test_front_matter_that_is_not_yaml_is_refused(text: str) -> None:
     with pytest.raises(InvalidContentError, match="front matter is not YAML"):

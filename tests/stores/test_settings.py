@@ -10,7 +10,7 @@ import pytest
 
 from ocimlpack.errors import InputError
 from ocimlpack.stores import settings
-from ocimlpack.stores.settings import FallbackEntry, Mirror, Settings
+from ocimlpack.stores.settings import Bucket, FallbackEntry, Mirror, Settings
 
 ROOT = Path(__file__).parents[2]
 SCHEMA: Any = json.loads((ROOT / "manifests/schema/config.schema.json").read_text("utf-8"))
@@ -26,6 +26,12 @@ MALFORMED = [
     (f'[mirrors]\n"{HOST}" = [{{ url = 7 }}]', "entry 1: url is not text"),
     (f'[mirrors]\n"{HOST}" = [{{ url = "http://a.example", ca_file = "x" }}]', "'ca_file'"),
     ('[mirrors]\n"https://registry.example.com" = []', "not a registry's host"),
+    ("s3 = 1", "s3 is not a table"),
+    ('[s3]\nmodels = "https://s3.example.com"', 's3."models" is not a table'),
+    ('[s3.models]\nendpiont = "x"', "'endpiont'"),
+    ("[s3.models]\nregion = 7", 's3."models": region is not text'),
+    ('[s3.models]\naddressing = "sideways"', "addressing is neither path nor virtual"),
+    ('[s3."a/b"]\nregion = "x"', "not a bucket's name"),
 ]
 
 
@@ -243,8 +249,27 @@ def test_the_schema_has_all_keys() -> None:
     assert tuple(SCHEMA["properties"]["oci"]["properties"]) == settings._OCI_KEYS
     entry = SCHEMA["properties"]["fallback"]["additionalProperties"]["oneOf"][1]
     assert tuple(entry["properties"]) == settings._FALLBACK_KEYS
-    bucket = SCHEMA["properties"]["s3"]["additionalProperties"]
-    assert tuple(bucket["properties"]) == settings._BUCKET_KEYS
-    assert tuple(bucket["properties"]["addressing"]["enum"]) == settings._ADDRESSINGS
     table = SCHEMA["$defs"]["mirror"]["oneOf"][1]
     assert tuple(table["properties"]) == settings._MIRROR_KEYS
+    assert tuple(SCHEMA["$defs"]["bucket"]["properties"]) == settings._BUCKET_KEYS
+
+
+# Buckets
+
+
+def test_a_bucket_is_where_it_is_said_to_be(config: Path) -> None:
+    config.write_text(
+        """
+        [s3.models]
+        endpoint = "https://s3.example.com"
+        profile = "work"
+
+        [s3."*"]
+        region = "eu-1"
+        addressing = "virtual"
+        """
+    )
+    found = settings.load()
+    assert found.bucket("models") == Bucket("https://s3.example.com", profile="work")
+    assert found.bucket("others") == Bucket(region="eu-1", addressing="virtual")
+    assert Settings().bucket("models") == Bucket()

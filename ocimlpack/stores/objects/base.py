@@ -142,7 +142,8 @@ class Objects(Protocol):
             key: its name.
             start: the first byte.
             end: behind the last; at `start`, the object has no bytes and is only looked for.
-            lasting: whether somebody may want to `abort` it from another thread.
+            lasting: whether somebody may want to `abort` it from another thread. Then nothing is
+                asked for before the first `read`, which raises what is raised here else.
 
         Raises:
             NotFoundError: there is none.

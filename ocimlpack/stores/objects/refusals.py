@@ -186,7 +186,7 @@ class Refusal:
 
 
 _TROUBLES: Final = (
-    ("ConnectionRefused", "connection refused"),
+    ("ConnectionRefused", "Connection refused"),
     ("dns error", "no such host"),
     ("UnknownIssuer", "its certificate is signed by nobody who is trusted"),
     ("NotValidForName", "its certificate is for another host"),
@@ -210,7 +210,7 @@ def connection_error(place: str, what: str, address: str, account: str) -> Ociml
     """
     trouble = next((text for sign, text in _TROUBLES if sign in account), None)
     if trouble is not None:
-        hint = "check AWS_ENDPOINT_URL, and that the service is running"
+        hint = "check the host's name and port, and that it is running"
         if "certificate" in trouble:
             hint = "--ca-file names an authority of your own"
         return UnreachableError(f"can't connect to {address}: {trouble}", hint=hint)

@@ -10,11 +10,12 @@ from __future__ import annotations
 import asyncio
 import re
 import time
-from collections.abc import Callable, Coroutine, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, suppress
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final
 
 from ocimlpack.errors import (
     InputError,
@@ -44,8 +45,6 @@ except ImportError as missing:
 if TYPE_CHECKING:
     from obstore import ObjectMeta
     from obstore.store import ClientConfig, S3Credential
-
-Result = TypeVar("Result")
 
 _STALL: Final = timedelta(seconds=30)
 """Without a byte for so long, a request has failed."""
@@ -131,17 +130,12 @@ class S3Objects:
     def stream(self, key: str, start: int, end: int, *, lasting: bool) -> ObjectStream:
         """An object's bytes from `start` up to `end`."""
         options: Any = {"range": (start, end)} if end > start else {"head": True}
-        if not lasting:
-            with self._found(key):
-                return _Stream(self._asking, key, obstore.get(self._reader, key, options=options))
-        stream = _LastingStream(self._asking, key)
-        try:
-            with self._found(key):
-                stream.open(lambda: obstore.get_async(self._reader, key, options=options))
-        except BaseException:
-            stream.close()
-            raise
-        return stream
+        if lasting:
+            ask = partial(obstore.get_async, self._reader, key, options=options)
+            return _LastingStream(partial(self._found, key), ask)
+        with self._found(key):
+            found = obstore.get(self._reader, key, options=options)
+        return _Stream(partial(self._found, key), found)
 
     def put(self, key: str, content: bytes, label: Label, condition: str | None = None) -> str:
         """Write a small object. Its SHA-256 is part of what is signed, so the service checks it."""
@@ -304,31 +298,29 @@ class S3Objects:
         return UnavailableError(f"{self.place} gave an answer to {what} that can't be understood")
 
 
+Asking = Callable[[], AbstractContextManager[None]]
+
+
 class _Stream:
     """An object's bytes, read by whoever waits for them."""
 
-    def __init__(self, asking: Any, key: str, found: obstore.GetResult) -> None:
+    def __init__(self, asking: Asking, found: obstore.GetResult | None) -> None:
         self._asking = asking
-        self._key = key
-        self._chunks: Iterator[object] = iter(found.stream(min_chunk_size=1))
+        self._chunks: Iterator[Any] = iter(found.stream(min_chunk_size=1) if found else ())
         self._left = memoryview(b"")
         self._pace = _Pace()
 
     def read(self, size: int) -> bytes:
         """The next bytes as they come."""
         if not self._left:
-            with self._asking(self._key), self._pace:
-                chunk = self._next()
-            if chunk is None:
-                return b""
-            self._left = memoryview(chunk)
-            self._pace.brought(len(chunk))
+            with self._asking(), self._pace:
+                self._left = memoryview(self._next())
+            self._pace.brought(len(self._left))
         piece, self._left = bytes(self._left[:size]), self._left[size:]
         return piece
 
-    def _next(self) -> bytes | None:
-        chunk: Any = next(self._chunks, None)
-        return None if chunk is None else bytes(chunk)
+    def _next(self) -> bytes:
+        return bytes(next(self._chunks, b""))
 
     def abort(self) -> None:
         """Nobody can end it from elsewhere; the time without a byte is bounded."""
@@ -341,23 +333,19 @@ class _Stream:
 class _LastingStream(_Stream):
     """The same for a part of a large blob: another thread can end it while it waits.
 
-    What waits is a task in an event loop of its own, which runs only while somebody reads.
+    What waits is a task in an event loop of its own, which runs only while somebody reads. Nothing
+    is asked for before that.
     """
 
-    def __init__(self, asking: Any, key: str) -> None:
-        self._asking = asking
-        self._key = key
+    def __init__(
+        self, asking: Asking, ask: Callable[[], Coroutine[Any, Any, obstore.GetResult]]
+    ) -> None:
+        super().__init__(asking, None)
+        self._ask = ask
         self._loop = asyncio.new_event_loop()
         self._task: asyncio.Task[Any] | None = None
-        self._chunks_async: Any = None
-        self._left = memoryview(b"")
-        self._pace = _Pace()
+        self._found: AsyncIterator[Any] | None = None
         self._aborted = False
-
-    def open(self, get: Callable[[], Coroutine[Any, Any, obstore.GetResult]]) -> None:
-        """Ask for the bytes."""
-        found = self._run(get)
-        self._chunks_async = aiter(found.stream(min_chunk_size=1))
 
     def abort(self) -> None:
         """End it, from any thread."""
@@ -367,33 +355,26 @@ class _LastingStream(_Stream):
 
     def close(self) -> None:
         """Let go of the connection."""
-        self._chunks_async = None
+        self._found = None
         self._loop.close()
 
-    def _next(self) -> bytes | None:
-        async def following() -> bytes | None:
-            try:
-                return bytes(await anext(self._chunks_async))
-            except StopAsyncIteration:
-                return None
+    def _next(self) -> bytes:
+        try:
+            return self._loop.run_until_complete(self._following())
+        except asyncio.CancelledError:
+            raise UnavailableError("nobody waits for this any more", final=True) from None
 
-        return self._run(following)
+    async def _following(self) -> bytes:
+        if self._aborted:
+            raise asyncio.CancelledError
+        self._task = asyncio.current_task()
+        if self._found is None:
+            self._found = aiter((await self._ask()).stream(min_chunk_size=1))
+        return bytes(await anext(self._found, b""))
 
     def _cancel(self) -> None:
         if self._task is not None:
             self._task.cancel()
-
-    def _run(self, work: Callable[[], Coroutine[Any, Any, Result]]) -> Result:
-        async def waiting() -> Result:
-            if self._aborted:
-                raise asyncio.CancelledError
-            self._task = asyncio.current_task()
-            return await work()
-
-        try:
-            return self._loop.run_until_complete(waiting())
-        except asyncio.CancelledError:
-            raise UnavailableError("nobody waits for this any more", final=True) from None
 
 
 class _Pace:
