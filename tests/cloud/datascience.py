@@ -285,7 +285,7 @@ class DataScience:
 
     def update_provenance(self, call: Call) -> Reply:
         may(call.caller, "models", manage=True)
-        known = json.loads(self.get_provenance(call).body)
+        known = json.loads(bytes(self.get_provenance(call).body))
         self.provenance[call.parts["id"]] = {**known, **json.loads(call.body)}
         return item(self.provenance[call.parts["id"]])
 
