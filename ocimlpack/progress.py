@@ -88,11 +88,12 @@ class Noted:
 
 @dataclass(frozen=True, slots=True)
 class Identified:
-    """It is known now as whom a registry is asked.
+    """It is known now as whom a registry or a bucket is asked.
 
     Attributes:
-        host: the registry.
-        kind: `docker-config`, `credential-helper`, or the kind of an Oracle Cloud identity.
+        host: the registry or the bucket, as a reference has it.
+        kind: `docker-config`, `credential-helper`, the kind of an Oracle Cloud identity, or `aws`
+            for what is found where the AWS tools look.
         account: the account's name, where there is one.
     """
 

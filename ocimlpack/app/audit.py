@@ -28,6 +28,8 @@ _MAX_TAGS: Final = 100
 _QUERY: Final = re.compile(r"(\bhttps?://[^\s?#]*)[?#]\S*|[?#][^\s=?#]+=\S*", re.IGNORECASE)
 _USER_INFO: Final = re.compile(r"(\bhttps?://)[^\s/@]*@", re.IGNORECASE)
 _AUTHORIZATION: Final = re.compile(r"\b(basic|bearer)\s+[\w+/=.~-]{16,}", re.IGNORECASE)
+# Object Storage's pre-authenticated requests have their secret in the path.
+_PREAUTHENTICATED: Final = re.compile(r"/p/[^/\s]{16,}(?=/n/)")
 _AGE: Final = re.compile(r"([0-9]{1,9})([smhdw])")
 _UNITS: Final = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 
@@ -162,8 +164,7 @@ def recording(
         result = "interrupted" if isinstance(error, KeyboardInterrupt) else "bug"
         raise
     finally:
-        if isinstance(ref, Reference):
-            _identify(entry, ref.host, seen)
+        _identify(entry, ref, seen)
         _write(action, entry, result, reason or entry.reason, sum(moved), report)
 
 
@@ -190,12 +191,13 @@ def audit(since: str | None = None) -> AuditTrail:
     return AuditTrail(str(path), tuple(records), count, tuple(breaks), tuple(incomplete))
 
 
-def _identify(entry: Entry, host: str, seen: list[Identified]) -> None:
+def _identify(entry: Entry, ref: Reference | str, seen: list[Identified]) -> None:
     """Say who one was where the change was made: the fallback may know one by another name."""
-    if entry.reason is None:
-        known = [event for event in seen if event.host == host]
+    if isinstance(ref, str):
+        known = seen
     else:
-        known = [event for event in seen if event.host != host]
+        is_there = entry.reason is None
+        known = [event for event in seen if (event.host == ref.host) is is_there]
     if known:
         entry.identity, entry.account = known[-1].kind, known[-1].account
 
@@ -226,8 +228,13 @@ def _write(
 
 
 def _clean(text: str) -> str:
-    """Without query strings, and user names and passwords in addresses; and not too long."""
-    for pattern, rest in ((_QUERY, r"\1"), (_USER_INFO, r"\1"), (_AUTHORIZATION, r"\1 …")):
+    """Without query strings and what else of an address or a header is secret; not too long."""
+    for pattern, rest in (
+        (_QUERY, r"\1"),
+        (_USER_INFO, r"\1"),
+        (_AUTHORIZATION, r"\1 …"),
+        (_PREAUTHENTICATED, "/p/…"),
+    ):
         text = pattern.sub(rest, text)
     return text[:_MAX_TEXT]
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ocimlpack.errors import InputError, NotFoundError, UnsupportedError
-from ocimlpack.progress import Reporter, ignore
+from ocimlpack.progress import Identified, Reporter, ignore
 from ocimlpack.retry import DEFAULT, Policy
 from ocimlpack.spec.reference import Kind, Reference
 from ocimlpack.stores import home, settings
@@ -173,6 +173,8 @@ def _s3(name: str, access: Access) -> Objects:
 
     preference = settings.load().bucket(name)
     service = s3_service.find(name, preference, access.plain_http)
+    if not service.anonymous:
+        access.report(Identified(name, "aws"))
     return s3.S3Objects(
         service,
         insecure=access.insecure,

@@ -269,6 +269,7 @@ def test_nothing_of_a_signed_address_that_a_registry_redirects_to(
         ("https://u:S3CRET@h/p?S3CRET", "https://h/p"),
         ("HTTPS://u:S3CRET@h", "HTTPS://h"),
         ("refused Authorization: Bearer S3CRET.aaaaaaaaaaaaaa", "refused Authorization: Bearer …"),
+        ("no https://h/p/S3CRET-0123456789abcdef/n/ns/b/o", "no https://h/p/…/n/ns/b/o"),
         ("Basic authentication is needed", "Basic authentication is needed"),
         ("is it there? try x=1", "is it there? try x=1"),
         ("x" * 1000, "x" * 300),

@@ -85,6 +85,11 @@ def test_a_model_goes_round(s3: S3Server, model: Path, tmp_path: Path) -> None:
     run("tag", f"{place}:1.0", "2.0")
     assert digest_of(f"{place}:2.0") == digest
     assert run("push", model, f"{place}:1.0", "--json").json["moved"] == 0
+    run("prune", f"s3://{bucket}")
+    records = run("audit", "--json").json["records"]
+    assert [each["action"] for each in records] == ["push", "tag", "push", "prune"]
+    assert {each["identity"] for each in records} == {"aws"}
+    assert [each["size"] > 0 for each in records] == [True, False, False, False]
 
 
 def test_the_digest_is_that_of_any_other_place(s3: S3Server, model: Path, tmp_path: Path) -> None:
