@@ -180,7 +180,7 @@ class Catalog:
 
     def _list(self, compartment: str, project: str | None) -> list[Any]:
         more = {"project_id": project} if project else {}
-        with _sdk.explained("the list of models", NotAllowedError):
+        with _sdk.explained(f"the list of models in {compartment}", NotAllowedError):
             return _sdk.every(self._client.list_models, compartment, **more)
 
     def _create(
@@ -334,10 +334,13 @@ class Catalog:
                 and not _is_gone(row)
             ):
                 answer = self._client.get_model(row.id)
+                mark = str(theirs).rpartition(":")[2][:12]
                 wanted = {
-                    "version_label": f"{label}-{str(theirs).rpartition(':')[2][:12]}",
+                    "version_label": f"{label}-{mark}",
                     "custom_metadata_list": self._untagged(answer.data, label),
                 }
+                if answer.data.display_name.endswith(f":{label}"):  # nobody has renamed it
+                    wanted["display_name"] = f"{answer.data.display_name}-{mark}"
                 self._change(answer, wanted)
 
     def _untagged(self, model: Any, label: str) -> list[Any]:

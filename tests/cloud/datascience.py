@@ -272,22 +272,24 @@ class DataScience:
         may(call.caller, "models", manage=True)
         model = self._alive(call)
         if model["id"] in self.provenance:
-            raise RefusedError(409, "Conflict", "The model has a provenance already.")
+            raise RefusedError(409, "Conflict", "The model has a provenance already.")  # assumed
         self.provenance[model["id"]] = json.loads(call.body)
         return item(self.provenance[model["id"]])
 
     def get_provenance(self, call: Call) -> Reply:
         may(call.caller, "models", manage=False)
-        model = self._find(call)
-        if model["id"] not in self.provenance:
-            raise not_found()  # ADS, get_model_provenance
-        return item(self.provenance[model["id"]])
+        return item(self._provenance(call))
 
     def update_provenance(self, call: Call) -> Reply:
         may(call.caller, "models", manage=True)
-        known = json.loads(self.get_provenance(call).body)
-        self.provenance[call.parts["id"]] = {**known, **json.loads(call.body)}
+        self.provenance[call.parts["id"]] = {**self._provenance(call), **json.loads(call.body)}
         return item(self.provenance[call.parts["id"]])
+
+    def _provenance(self, call: Call) -> Document:
+        model = self._find(call)
+        if model["id"] not in self.provenance:
+            raise not_found()  # ADS, get_model_provenance
+        return self.provenance[model["id"]]
 
     def create_set(self, call: Call) -> Reply:
         may(call.caller, "version-sets", manage=True)

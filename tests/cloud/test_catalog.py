@@ -414,6 +414,7 @@ def test_a_tag_that_has_moved_labels_the_new_version(
     assert first.digest is not None
     old = ocimlpack.catalog_show(first.ocid)
     assert old.label == f"1.0-{first.digest[7:19]}"
+    assert (old.name, second.name) == (f"minilm:1.0-{first.digest[7:19]}", "minilm:1.0")
     assert old.metadata["ociTags"] == "stable"
     # By its digest it can be registered again, and takes no label from anybody.
     third = ocimlpack.catalog_register(f"{pushed}@{first.digest}", PROJECT)
@@ -537,6 +538,6 @@ def test_no_permission(alice: LocalCloud, pushed: str, lacking: str) -> None:
 def test_a_service_that_keeps_failing_is_given_up(alice: LocalCloud, pushed: str) -> None:
     alice.server.fault("GET", f"{API}/models", times=None, **{**LATER, "status": 429})
     began = time.monotonic()
-    with pytest.raises(UnavailableError, match="keeps failing at the list of models"):
+    with pytest.raises(UnavailableError, match="keeps failing at the list of models in"):
         ocimlpack.catalog_register(pushed, PROJECT)
     assert time.monotonic() - began < 40
