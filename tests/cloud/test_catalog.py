@@ -197,9 +197,11 @@ def test_it_is_found_again_among_many(alice: LocalCloud, pushed: str) -> None:
 
 
 @pytest.mark.parametrize("second", [None, {"f1": "0.9"}], ids=["alike", "with other metrics"])
+@pytest.mark.parametrize("is_lenient", [False, True])
 def test_two_at_once_leave_one_model(
-    alice: LocalCloud, pushed: str, second: dict[str, str] | None
+    alice: LocalCloud, pushed: str, second: dict[str, str] | None, is_lenient: bool
 ) -> None:
+    alice.datascience.is_lenient = is_lenient
     gate = threading.Event()
     alice.server.fault("POST", CREATED, times=2, hold=gate)
 
@@ -215,6 +217,7 @@ def test_two_at_once_leave_one_model(
         lambda: ocimlpack.catalog_register(pushed, PROJECT, metrics=second).ocid,
     )
     assert set(found) == {"", only(alice)["id"]}
+    assert metrics(only(alice)).get("f1") == (second or {}).get("f1")
     assert len(alice.datascience.sets) == 1
     assert only(alice)["id"] in alice.datascience.artifacts
 
