@@ -12,6 +12,7 @@ RUN := $(VENV)/bin/
 BASE := $(VENV)/.base
 FULL := $(VENV)/.full
 MODEL := .cache/demo/model
+COMMA := ,
 export PYTHON REGISTRY OPTIONS
 
 .DEFAULT_GOAL := help
@@ -57,7 +58,7 @@ $(BASE): pyproject.toml scripts/setup-venv.sh
 	@touch $@
 
 $(FULL): $(BASE)
-	@scripts/setup-venv.sh $(VENV) test,check
+	@scripts/setup-venv.sh $(VENV) test,check$(if $(CI),$(COMMA)pulumi)
 	@touch $@
 
 $(MODEL): | $(BASE)

@@ -6,6 +6,7 @@ that a build fails rather than an image at its first use.
 
 from __future__ import annotations
 
+import importlib.util
 import shutil
 import subprocess
 import sys
@@ -34,10 +35,13 @@ for module in ("auth.signers", "pagination", "regions", "retry"):
 
 
 def main() -> int:
-    import oci
-
-    home = Path(oci.__file__).parent
-    services = [name for name in oci.__all__ if (home / name / "models").is_dir()]
+    # Not imported: it is not compiled yet, and would be twice.
+    spec = importlib.util.find_spec("oci")
+    if spec is None or spec.origin is None:
+        print("the SDK is not installed here", file=sys.stderr)
+        return 1
+    home = Path(spec.origin).parent
+    services = [folder.parent.name for folder in home.glob("*/models")]
     for name in services:
         if name not in USED and name not in NEEDED:
             shutil.rmtree(home / name)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final, Unpack
@@ -26,8 +27,10 @@ if TYPE_CHECKING:
     from ocimlpack.spec.reference import Reference
     from ocimlpack.stores.base import ReadableStore
 
-_PROJECT: Final = "datascienceproject"
-_MODEL: Final = "datasciencemodel"
+_MODEL: Final = {"datasciencemodel": "Data Science model"}
+_PROJECT: Final = {"datascienceproject": "Data Science project"}
+_COMPARTMENT: Final = {"compartment": "compartment", "tenancy": "tenancy"}
+"""Types of OCIDs, and what people call them."""
 _INACTIVE: Final = "INACTIVE"
 _MAX_TAGS: Final = 64
 """Tags of a repository that are looked up to say which of them stand for the model."""
@@ -37,6 +40,8 @@ _CARDS: Final = frozenset({"readme.md"})
 _SOURCE: Final = "org.opencontainers.image.source"
 _REVISION: Final = "org.opencontainers.image.revision"
 _DESCRIPTION: Final = "org.opencontainers.image.description"
+_USER: Final = re.compile(r"^(?![a-z+]*ssh:)([a-z][a-z0-9+.-]*://)[^/?#]*@", re.IGNORECASE)
+"""What stands before the host of an address; over ssh it is no secret."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,27 +98,38 @@ def catalog_register(
         project: the project's OCID.
         name: what people see; default is the last part of the repository's name, and the tag. A
             model that is there already keeps its name unless another is given; so it is with the
-            description.
+            description, and with the version set in any case.
         description: a sentence; default is the artifact's own.
         metrics: names and values, beside those of the model's card. They replace those that were
             given before.
         version_set: the name of the set that its versions are in; default is the repository's.
         source: the address of the repository that it was made from; default is what the artifact
-            says.
+            says. A user or token in it is left out.
         revision: the commit there; default likewise.
         **options: see `Connection`; `compartment` is the model's, by default the project's.
 
     Raises:
-        InputError: it is in no registry, or something is too long for the catalog.
+        InputError: it is in no registry, or something is empty or too long for the catalog.
         NotAllowedError: no such project, or no permission there.
     """
+    _check(project, _PROJECT)
+    if settled := options.get("compartment"):
+        _check(settled, _COMPARTMENT)
+    _refuse_empty(
+        {
+            "name": name,
+            "description": description,
+            "version set": version_set,
+            "source": source,
+            "revision": revision,
+        }
+    )
     ref = places.locate(reference, options)
     if ref.kind is not Kind.REGISTRY:
         raise InputError(
             f"{reference} is in no registry, where others could get it",
             hint=f"push it first: ocimlpack push {reference} HOST/REPO",
         )
-    _check(project, _PROJECT)
     report = options.get("report", ignore)
     with places.found(ref, options) as (store, root):
         tags = _tags(ref, store, root, report)
@@ -126,16 +142,23 @@ def catalog_register(
         is_described=bool(description),
         metrics=metrics or {},
         series=version_set or found.series,
-        source=source or found.source,
+        source=_public(source or found.source),
         revision=revision or found.revision,
     )
     with audit.recording("catalog register", entry.reference, options) as (record, _):
         catalog = _open(options, project)
         record.identity, record.digest = catalog.identity.kind, entry.digest
-        where = options.get("compartment") or catalog.compartment_of(project)
+        where = settled or catalog.compartment_of(project)
         done = catalog.register(entry, where, project)
     if done.left_out:
         report(Warned(f"no room for {done.left_out} of the results in the model's card"))
+    if done.model.series not in {None, entry.series}:
+        report(
+            Warned(
+                f"{done.model.name} stays in the version set {done.model.series}, which a model "
+                "can't leave"
+            )
+        )
     _warn_of_state(done.model, report)
     return _described(done.model, done.is_new)
 
@@ -147,8 +170,11 @@ def catalog_list(project: str | None = None, **options: Unpack[Oracle]) -> tuple
         InputError: there is no project, and no compartment is settled.
     """
     if project is not None:
-        catalog = _open(options, _check(project, _PROJECT))
-        where = options.get("compartment") or catalog.compartment_of(project)
+        _check(project, _PROJECT)
+        if where := options.get("compartment"):
+            _check(where, _COMPARTMENT)
+        catalog = _open(options, project)
+        where = where or catalog.compartment_of(project)
         return tuple(_described(each) for each in catalog.models(where, project))
     settled = oracle.compartment(options)
     if settled is None:
@@ -156,6 +182,7 @@ def catalog_list(project: str | None = None, **options: Unpack[Oracle]) -> tuple
             "in which project or compartment?",
             hint=f"add --project OCID or --compartment OCID, or set {oracle.COMPARTMENT_VARIABLE}",
         )
+    _check(settled, _COMPARTMENT)
     return tuple(_described(each) for each in _open(options).models(settled))
 
 
@@ -218,14 +245,25 @@ def _open(options: Oracle, ocid: str | None = None) -> Catalog:
     return Catalog(identity, options.get("region") or named or oracle.wish(options).region)
 
 
-def _check(ocid: str, kind: str) -> str:
-    if not ocid.startswith(f"ocid1.{kind}."):
-        what = "model" if kind == _MODEL else "project"
+def _check(ocid: str, kinds: Mapping[str, str]) -> str:
+    if not ocid.startswith(tuple(f"ocid1.{kind}." for kind in kinds)):
+        kind, what = next(iter(kinds.items()))
         raise InputError(
-            f"not the OCID of a Data Science {what}: {ocid!r:.120}",
-            hint=f"it begins with ocid1.{kind}.",
+            f"not the OCID of a {what}: {ocid!r:.120}", hint=f"it begins with ocid1.{kind}."
         )
     return ocid
+
+
+def _refuse_empty(texts: Mapping[str, str | None]) -> None:
+    """What is empty was to be something: `--revision "$(git rev-parse HEAD)"` outside of git."""
+    for what, text in texts.items():
+        if text is not None and not text.strip():
+            raise InputError(f"the {what} is empty", hint="leave it out, or say what it is")
+
+
+def _public(address: str | None) -> str | None:
+    """An address without a user or token, which checkouts of pipelines often have in it."""
+    return _USER.sub(r"\1", address, count=1) if address else None
 
 
 def _warn_of_state(model: Model, report: Reporter) -> None:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 from ocimlpack.app.options import Connection, Oracle
 from ocimlpack.cloud import hosts
-from ocimlpack.cloud.identity import Wish, decide, find
+from ocimlpack.cloud.identity import Auth, Wish, decide, find
 from ocimlpack.errors import (
     ConflictError,
     InputError,
@@ -32,6 +32,14 @@ if TYPE_CHECKING:
     from ocimlpack.stores.tokens import RequestSigner
 
 COMPARTMENT_VARIABLE: Final = "OCIMLPACK_COMPARTMENT"
+
+_SUBJECTS: Final = {
+    Auth.INSTANCE_PRINCIPAL: "dynamic-group NAME",
+    Auth.RESOURCE_PRINCIPAL: "dynamic-group NAME",
+    # It can't be in a dynamic group.
+    Auth.OKE_WORKLOAD_IDENTITY: "any-user",
+}
+"""Who a policy calls them that are in no group."""
 
 
 def wish(options: Oracle) -> Wish:
@@ -188,33 +196,47 @@ def provide(
 
 
 @contextmanager
-def hinted(ref: Reference, options: Oracle) -> Iterator[None]:
-    """Add to a refusal of OCIR what helps."""
+def hinted(ref: Reference, options: Oracle, verb: str) -> Iterator[None]:
+    """Add to a refusal of OCIR what helps.
+
+    Args:
+        ref: what was asked for.
+        options: how registries are reached.
+        verb: the least that a policy has to allow for it: `read` or `manage`.
+    """
     try:
         yield
     except OcimlpackError as error:
-        if (
-            error.status == 403
-            and find(wish(options)) is None
-            and credentials.find(ref.host) is None
-        ):
-            error.hint = f"ocimlpack login {ref.host}, or sign with an identity: see --auth"
+        is_denied = error.status == 403 and isinstance(error, NotAllowedError)
+        if is_denied and not _is_about_immutability(error):
+            error.hint = _permission(ref, options, verb)
         else:
             error.hint = _hint(error, ref) or error.hint
         raise
 
 
+def _permission(ref: Reference, options: Oracle, verb: str) -> str:
+    """What would let those in who were refused."""
+    choice = find(wish(options))
+    known = credentials.find(ref.host) is not None
+    if choice is None and not known:
+        return f"ocimlpack login {ref.host}, or sign with an identity: see --auth"
+    who, condition = "group NAME", f"where target.repo.name = '{ref.repository.partition('/')[2]}'"
+    if choice is not None and (wish(options).is_explicit or not known):
+        who = _SUBJECTS.get(choice.kind, who)
+        if choice.kind is Auth.OKE_WORKLOAD_IDENTITY:
+            condition = "where …, as manifests/kubernetes/policy.txt has it"
+    return f"a policy has to allow it: Allow {who} to {verb} repos in compartment NAME {condition}"
+
+
+def _is_about_immutability(error: OcimlpackError) -> bool:
+    return "immutable" in error.message.lower()
+
+
 def _hint(error: OcimlpackError, ref: Reference) -> str | None:
     name = ref.repository.partition("/")[2]
-    if "immutable" in error.message.lower():
+    if _is_about_immutability(error):
         return "tags can't be moved in that repository: choose a new one"
     if isinstance(error, NotFoundError) and "NAME_UNKNOWN" in error.message:
         return f"ocimlpack ocir create {name} --compartment OCID; ocimlpack ocir list shows others"
-    if not isinstance(error, NotAllowedError):
-        return None
-    if error.status == 403:
-        return (
-            "a policy has to allow it: Allow group NAME to manage repos in compartment NAME "
-            f"where target.repo.name = '{name}'"
-        )
     return None

@@ -140,7 +140,7 @@ def found(
             hint=f"pack it first: ocimlpack pack {ref.repository} -t NAME",
         )
     opened = stores.reading(ref, access(options), mirrored=mirrored)
-    with _hinted(ref, options), _located(opened, ref, options) as located:
+    with _hinted(ref, options, "read"), _located(opened, ref, options) as located:
         yield located
 
 
@@ -152,14 +152,14 @@ def changing(ref: Reference, options: Connection) -> Iterator[tuple[Store, Descr
         NotFoundError: the place, the tag or the digest is not there.
     """
     opened = stores.writing(ref, access(options), create=False)
-    with _hinted(ref, options), _located(opened, ref, options) as located:
+    with _hinted(ref, options, "manage"), _located(opened, ref, options) as located:
         yield located
 
 
 @contextmanager
 def reading(ref: Reference, options: Connection) -> Iterator[ReadableStore]:
     """The store of a place to read from, nothing resolved there."""
-    with _hinted(ref, options), stores.reading(ref, access(options)) as store:
+    with _hinted(ref, options, "read"), stores.reading(ref, access(options)) as store:
         yield store
 
 
@@ -177,7 +177,7 @@ def writing(
     Raises:
         OcimlpackError: as `stores.open.writing` says.
     """
-    with _hinted(ref, options):
+    with _hinted(ref, options, "manage"):
         if _is_ocir(ref):
             from ocimlpack.app import oracle
 
@@ -195,14 +195,14 @@ def _is_ocir(ref: Reference) -> bool:
 
 
 @contextmanager
-def _hinted(ref: Reference, options: Oracle) -> Iterator[None]:
-    """Say what helps, where Oracle Cloud's registry refuses something."""
+def _hinted(ref: Reference, options: Oracle, verb: str) -> Iterator[None]:
+    """Say what helps, where Oracle Cloud's registry refuses something that takes that verb."""
     if not _is_ocir(ref):
         yield
         return
     from ocimlpack.app import oracle
 
-    with oracle.hinted(ref, options):
+    with oracle.hinted(ref, options, verb):
         yield
 
 

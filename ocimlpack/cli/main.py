@@ -78,6 +78,7 @@ COMMANDS: Final[dict[str, dict[str, Entry]]] = {
         "copy": Entry("moving", "copy", "Copy from any location to any other."),
     },
     "Oracle Cloud": {
+        "bucket": Entry("bucket", "bucket", "Plan, make and check the bucket for models."),
         "catalog": Entry("catalog", "catalog", "Register models in the model catalog."),
         "ocir": Entry("ocir", "ocir", "Make and list repositories of Oracle's registry."),
     },

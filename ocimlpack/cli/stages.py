@@ -24,7 +24,7 @@ from ocimlpack.cli.progress import reporting
 @oracle_options
 @pass_output
 def stage_command(output: Output, /, reference: str, stage: str, **options: Any) -> None:
-    """Move a version to where the lifecycle archives, deletes or leaves it."""
+    """Move a version to where it is archived, deleted or left."""
     from ocimlpack.app import stages
 
     with reporting(output) as report:
@@ -58,7 +58,7 @@ def restore(output: Output, /, reference: str, wait: bool, **options: Any) -> No
 @oracle_options
 @pass_output
 def undelete(output: Output, /, reference: str, **options: Any) -> None:
-    """Bring a removed tag or model back, while the bucket keeps its versions."""
+    """Bring a removed tag or model back, while versions are kept."""
     from ocimlpack.app import stages
 
     with reporting(output) as report:

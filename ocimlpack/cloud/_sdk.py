@@ -126,6 +126,13 @@ def sign(signer: Any, method: str, url: str) -> dict[str, str]:
     return {name: prepared.headers[name] for name in ("date", "authorization")}
 
 
+def failure() -> type[Exception]:
+    """What the SDK raises where no answer comes; it is an `OSError` too."""
+    exceptions = importlib.import_module("oci._vendor.requests.exceptions")
+    found: type[Exception] = exceptions.RequestException
+    return found
+
+
 def fingerprint(private_key: Any) -> str:
     """What the service names a key by.
 
@@ -148,12 +155,11 @@ def explained(what: str, absent: type[OcimlpackError] = NotFoundError) -> Iterat
             may not see.
     """
     exceptions = module("exceptions")
-    requests = importlib.import_module("oci._vendor.requests.exceptions")
     try:
         yield
     except exceptions.ServiceError as error:
         raise _meaning(error, what, absent) from error
-    except requests.RequestException as error:
+    except failure() as error:
         causes = list(_causes(error))
         if any(type(each).__name__ in _NO_WAY for each in causes):
             raise UnreachableError(
@@ -163,6 +169,13 @@ def explained(what: str, absent: type[OcimlpackError] = NotFoundError) -> Iterat
         raise UnavailableError(
             f"Oracle Cloud did not answer for {what}: {_reason(causes)}", hint="try again later"
         ) from error
+
+
+def refusal(error: BaseException) -> tuple[int, str]:
+    """Status and code of what the service answered; 0 and nothing for any other error."""
+    if isinstance(error, module("exceptions").ServiceError):
+        return int(error.status), str(error.code or "")
+    return 0, ""
 
 
 def clock(headers: Mapping[str, str]) -> str | None:

@@ -140,11 +140,15 @@ class Catalog:
     def _register(
         self, entry: Registration, compartment: str, project: str, made: set[str], turn: int
     ) -> Registered:
-        series = self._series(entry.series, compartment, project, turn) if entry.series else None
         rows = self._list(compartment, project)
         same = [row for row in rows if _tag(row, DIGEST_TAG) == entry.digest]
         # The oldest, should there be several: everybody finds the same one.
         found = min((row for row in same if not _is_gone(row)), key=_age, default=None)
+        series = None
+        if entry.series and (found is None or not found.model_version_set_id):
+            series = self._series(entry.series, compartment, project, turn)
+        elif found is not None and found.model_version_set_name == entry.series:
+            series = str(found.model_version_set_id)
         with _sdk.explained(f"the model {entry.name} in that project", NotAllowedError):
             if series is not None and entry.tags:
                 self._free_label(rows, series, entry.tags[0], entry.digest)
@@ -319,7 +323,7 @@ class Catalog:
             except _sdk.module("exceptions").ServiceError as error:
                 if error.status == 409 and turn == _TURNS - 1:
                     raise ConflictError(
-                        f"there is a version set {name} already, but not in this project",
+                        f"there is a version set {name} already, in another project or compartment",
                         hint="choose another with --version-set NAME",
                         status=409,
                     ) from error

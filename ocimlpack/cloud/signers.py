@@ -25,6 +25,9 @@ from ocimlpack.errors import InputError, NotAllowedError, OcimlpackError, Unreac
 _METADATA: Final = "http://169.254.169.254/opc/v2"
 _METADATA_SECONDS: Final = 2.0
 _SERVICE_ACCOUNT: Final = "/var/run/secrets/kubernetes.io/serviceaccount"
+_PORT: Final = 12250
+"""Where the SDK asks for a pod's token; it is not to be chosen."""
+
 TOKEN_FILE_VARIABLE: Final = "OCIMLPACK_SERVICE_ACCOUNT_TOKEN_FILE"  # noqa: S105 - a name
 CERTIFICATE_VARIABLE: Final = "OCI_KUBERNETES_SERVICE_ACCOUNT_CERT_PATH"
 """The SDK's own name; it has none for the token."""
@@ -111,7 +114,7 @@ def explained(kind: Auth) -> Iterator[None]:
     with _sdk.explained(f"the identity of kind {kind}", NotAllowedError):
         try:
             yield
-        except OcimlpackError:
+        except (OcimlpackError, _sdk.failure()):
             raise
         except (ValueError, RuntimeError, OSError) as error:
             # The SDK's own sentences may hold what the other side answered; none holds a key.
@@ -211,12 +214,30 @@ def _workload_identity(choice: Choice) -> Identity:
                 hint="set automountServiceAccountToken: true in the pod",
             )
     _read_token(token.read_text("utf-8").strip(), f"what the service account has in {token}")
-    signer = _sdk.module("auth.signers").get_oke_workload_identity_resource_principal_signer(
-        service_account_token_path=str(token),
-        retry_strategy=_sdk.module("retry").NoneRetryStrategy(),
-    )
+    with _cluster_explained(choice.kind):
+        signer = _sdk.module("auth.signers").get_oke_workload_identity_resource_principal_signer(
+            service_account_token_path=str(token),
+            retry_strategy=_sdk.module("retry").NoneRetryStrategy(),
+        )
     tenancy = _tenant(signer.security_token)
     return Identity(choice.kind, choice.why, signer, _region(choice), tenancy)
+
+
+@contextmanager
+def _cluster_explained(kind: Auth) -> Iterator[None]:
+    """Say what a cluster lacks that gives its pods no identity."""
+    try:
+        with explained(kind):
+            yield
+    except UnreachableError as error:
+        host = os.environ["KUBERNETES_SERVICE_HOST"]
+        error.hint = f"pods have to reach the cluster's API endpoint, {host}, at port {_PORT} too"
+        raise
+    except NotAllowedError as error:
+        if error.status != 403:
+            raise
+        # Without the status, as it is none of the registry's: no policy would help.
+        raise NotAllowedError(error.message, hint="it takes an enhanced cluster") from error
 
 
 def _token_exchange(choice: Choice) -> Identity:

@@ -37,7 +37,7 @@ from ocimlpack.stores.verify import Verifier, read_all
 
 _MIB: Final = 1024 * 1024
 
-WHOLE: Final = 8 * _MIB
+WHOLE: Final = 4 * _MIB
 """Bytes up to which a blob goes in one request, which is sent again as a whole if it fails."""
 
 _PART: Final = 8 * _MIB

@@ -256,7 +256,7 @@ class _Mover:
 
     def _divided(self, leaf: Descriptor, blob: Blob, stop: pool.Stop) -> bool:
         """Whether the leaf went in parts, as the destination can take it like that."""
-        if self._divider is None or not _is_large(leaf):
+        if self._divider is None:
             return False
         with self._divider.dividing(leaf, blob) as parts:
             if parts is None:

@@ -1,7 +1,7 @@
 """One blob's parts on their way out, side by side.
 
-A part is in memory while it is on its way. So there are as many as there are jobs, for all blobs
-together: the last blob gets all of them.
+A part is in memory while it is on its way. So there are no more than there are jobs, for all blobs
+together, and not many in any case: the last blob gets all of them.
 """
 
 from __future__ import annotations
@@ -12,6 +12,10 @@ from typing import Final
 
 from ocimlpack.stores.base import Sending
 from ocimlpack.transfer import pool
+
+MOST: Final = 8
+"""Parts that are under way at a time, however many jobs there are: so many connections fill most
+links, and so many parts fit into little memory."""
 
 _GLANCE: Final = 0.2
 """Seconds after which one that waits for its turn looks whether it is to stop."""
@@ -24,9 +28,9 @@ class Senders:
         """Nothing is under way.
 
         Args:
-            jobs: how many parts may be under way at a time.
+            jobs: how many parts may be under way at a time, up to `MOST`.
         """
-        self._jobs = max(1, jobs)
+        self._jobs = max(1, min(jobs, MOST))
         self._turns = threading.Semaphore(self._jobs)
 
     def send(self, parts: Iterator[Sending], stop: pool.Stop) -> None:

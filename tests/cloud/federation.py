@@ -25,7 +25,7 @@ from cryptography.x509.oid import NameOID
 from tests.cloud import keys
 from tests.cloud.answers import RefusedError, item
 from tests.cloud.cloud import REGION, Cloud
-from tests.cloud.principals import TENANCY, Principal
+from tests.cloud.principals import EVERYTHING, TENANCY, Principal
 from tests.scripted.exchange import Reply, Request
 from tests.scripted.server import Server
 
@@ -89,13 +89,15 @@ class Federation:
 
 
 @contextmanager
-def run_proxy(cloud: Cloud, folder: Path, address: str = "127.0.0.1") -> Iterator[dict[str, str]]:
+def run_proxy(
+    cloud: Cloud, folder: Path, address: str = "127.0.0.1", may: frozenset[str] = EVERYTHING
+) -> Iterator[dict[str, str]]:
     """A cluster's proxy, which gives workloads their tokens; yields a pod's environment."""
     folder.mkdir(parents=True, exist_ok=True)
     authority = trustme.CA()
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     authority.issue_cert(address).configure_cert(context)
-    workload = Principal("ocid1.workload.oc1.iad.aaaaaaaaworkload", kind="workload")
+    workload = Principal("ocid1.workload.oc1.iad.aaaaaaaaworkload", "", "workload", may, may)
     times = {"iat": int(cloud.now()), "exp": int(cloud.now()) + 3600}
     account = keys.make_token(keys.make("cluster"), {"sub": "system:serviceaccount", **times})
 
@@ -118,10 +120,12 @@ def run_proxy(cloud: Cloud, folder: Path, address: str = "127.0.0.1") -> Iterato
         }
 
 
-def resource_principal(cloud: Cloud, seconds: float = 3600) -> dict[str, str]:
+def resource_principal(
+    cloud: Cloud, seconds: float = 3600, may: frozenset[str] = EVERYTHING
+) -> dict[str, str]:
     """The environment of a function or a job that is a resource principal."""
     key = keys.make("resource")
-    resource = Principal("ocid1.fnfunc.oc1.iad.aaaaaaaafunction", kind="resource")
+    resource = Principal("ocid1.fnfunc.oc1.iad.aaaaaaaafunction", "", "resource", may, may)
     token = cloud.principals.issue(resource, key.public_key(), cloud.now(), seconds)
     return {
         "OCI_RESOURCE_PRINCIPAL_VERSION": "2.2",

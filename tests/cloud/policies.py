@@ -106,10 +106,20 @@ class Policies:
         del self.policies[policy["id"]]
         return Reply(204)
 
-    def grants(self, service: str, verb: str, what: str, compartment: str, bucket: str) -> bool:
-        """Whether a policy that is in force permits a service something with a bucket."""
+    def grants(
+        self, service: str, verb: str, what: str, compartment: str, target: tuple[str, str]
+    ) -> bool:
+        """Whether a policy that is in force permits a service something.
+
+        Args:
+            service: the service principal.
+            verb: `use`, `manage`.
+            what: the kind of resource.
+            compartment: where it is.
+            target: a variable and its value: `target.bucket.name`, and the bucket's.
+        """
         return any(
-            _grants(statement, service, verb, what, compartment, bucket)
+            _grants(statement, service, verb, what, compartment, target)
             for policy in self.policies.values()
             if policy["inForce"] <= self.cloud.calendar()
             for statement in policy["statements"]
@@ -143,7 +153,7 @@ def _check(statements: list[str], compartment: str) -> None:
 
 
 def _grants(
-    statement: str, service: str, verb: str, what: str, compartment: str, bucket: str
+    statement: str, service: str, verb: str, what: str, compartment: str, target: tuple[str, str]
 ) -> bool:
     found = _SERVICE.match(statement)
     if found is None:
@@ -153,9 +163,7 @@ def _grants(
         return False
     if _place(found["place"]) not in {TENANCY, compartment}:
         return False
-    return found["name"] is None or (
-        found["name"].lower() == "target.bucket.name" and found["value"] == bucket
-    )
+    return found["name"] is None or (found["name"].lower(), found["value"]) == target
 
 
 def _place(text: str) -> str | None:

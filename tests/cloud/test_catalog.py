@@ -473,7 +473,7 @@ def test_a_model_that_is_in_no_set_comes_into_one(alice: LocalCloud, pushed: str
 
 def test_a_version_set_of_that_name_in_another_project(alice: LocalCloud, pushed: str) -> None:
     ocimlpack.catalog_register(pushed, OTHER_PROJECT)
-    with pytest.raises(ConflictError, match="already, but not in this project") as caught:
+    with pytest.raises(ConflictError, match="already, in another project or compartment") as caught:
         ocimlpack.catalog_register(pushed, PROJECT)
     assert caught.value.hint == "choose another with --version-set NAME"
     assert len(alice.datascience.models) == 1

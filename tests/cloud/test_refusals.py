@@ -3,20 +3,27 @@
 from __future__ import annotations
 
 import re
+import ssl
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 import pytest
+import trustme
 
 from tests.cloud import federation, keys
 from tests.cloud.cloud import NAMESPACE, REGION, make_profile
 from tests.cloud.conftest import Cli, Ran
 from tests.cloud.local import LocalCloud
 from tests.cloud.principals import COMPARTMENT, OTHER_COMPARTMENT, TENANCY, USER
+from tests.scripted.exchange import Reply
+from tests.scripted.server import Server
 
 ROOM = 10.0
 """Seconds in which each has to be said."""
+
+NOTHING: frozenset[str] = frozenset()
 
 
 def edit(home: Path, **changes: str) -> None:
@@ -195,6 +202,88 @@ def test_a_pod_without_its_service_account(
     assert "the service account's token is not there: /no/such/token" in ran.sentence
 
 
+def set_workload(
+    cloud: LocalCloud, folder: Path, monkeypatch: pytest.MonkeyPatch, reply: Reply | None = None
+) -> AbstractContextManager[object]:
+    """The environment of a pod, whose cluster gives it that answer instead of an identity."""
+    cluster = "127.9.8.5"  # the port is not ours to choose, and others may have it
+    with federation.run_proxy(cloud, folder, cluster) as variables:
+        for name, value in variables.items():
+            monkeypatch.setenv(name, value)
+    if reply is None:
+        return nullcontext()
+    authority = trustme.CA()
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert(cluster).configure_cert(context)
+    authority.cert_pem.write_to_path(str(folder / "ca.crt"))
+    return Server(lambda _request, _body: reply, cluster, context, port=federation.PROXY_PORT)
+
+
+def test_a_cluster_that_cannot_be_asked_for_an_identity(
+    cloud: LocalCloud,
+    model: Path,
+    refused: Callable[..., Ran],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    with set_workload(cloud, tmp_path / "account", monkeypatch):
+        ran = refused("push", model, place(cloud))
+    assert ran.code == 6
+    assert ran.sentence.endswith(
+        "no connection to Oracle Cloud for the identity of kind oke_workload_identity: "
+        "Connection refused"
+    )
+    assert "hint: pods have to reach the cluster's API endpoint, 127.9.8.5, at port 12250 too" in (
+        ran.stderr
+    )
+
+
+def test_a_cluster_that_gives_its_pods_no_identity(
+    cloud: LocalCloud,
+    model: Path,
+    refused: Callable[..., Ran],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    with set_workload(cloud, tmp_path / "account", monkeypatch, Reply(403)):
+        ran = refused("push", model, place(cloud))
+    assert ran.code == 4
+    assert "hint: it takes an enhanced cluster" in ran.stderr
+
+
+def test_a_pod_that_no_policy_lets_in(
+    alice: LocalCloud,
+    model: Path,
+    cli: Cli,
+    refused: Callable[..., Ran],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    assert cli("push", model, place(alice)).code == 0
+    with federation.run_proxy(alice, tmp_path / "account", "127.9.8.5", NOTHING) as variables:
+        for name, value in variables.items():
+            monkeypatch.setenv(name, value)
+        ran = refused("pull", place(alice), "-o", tmp_path / "out")
+    assert ran.code == 4
+    assert "Allow any-user to read repos in compartment NAME where" in ran.stderr
+
+
+def test_a_function_that_no_policy_lets_in(
+    alice: LocalCloud,
+    model: Path,
+    cli: Cli,
+    refused: Callable[..., Ran],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    assert cli("push", model, place(alice)).code == 0
+    for name, value in federation.resource_principal(alice, may=NOTHING).items():
+        monkeypatch.setenv(name, value)
+    ran = refused("pull", place(alice), "-o", tmp_path / "out")
+    assert ran.code == 4
+    assert "Allow dynamic-group NAME to read repos in compartment NAME where" in ran.stderr
+
+
 def test_a_machine_that_is_no_instance(
     cloud: LocalCloud, model: Path, refused: Callable[..., Ran], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -291,7 +380,9 @@ def test_a_missing_permission(
     assert refused("ocir", "create", "team/b", "--compartment", COMPARTMENT).code == 4
     assert cli("pull", place(alice), "-o", tmp_path / "out").code == 0
     alice.alice.may_read = frozenset()
-    assert refused("pull", place(alice), "-o", tmp_path / "again").code == 4
+    ran = refused("pull", place(alice), "-o", tmp_path / "again")
+    assert ran.code == 4
+    assert "Allow group NAME to read repos" in ran.stderr
     assert not (tmp_path / "again").exists()
 
 

@@ -123,7 +123,7 @@ def find_distribution(major: int) -> str | None:
 @contextmanager
 def run_registry2(folder: Path) -> Iterator[Registry]:
     """distribution 2: in a container, as most people run it, or else as a process."""
-    client = _connect_docker()
+    client = connect_docker()
     if client is not None:
         with closing(client):
             yield from _run_container(client)
@@ -231,7 +231,8 @@ def _is_running(process: subprocess.Popen[bytes]) -> bool:
     return process.poll() is None
 
 
-def _connect_docker() -> docker.DockerClient | None:
+def connect_docker() -> docker.DockerClient | None:
+    """A client of the Docker daemon, None where none answers."""
     try:
         client = docker.from_env()
     except DockerException as error:

@@ -269,7 +269,7 @@ class TestInterruptions:
         assert digests(tmp_path / "out") == expected
 
 
-@pytest.mark.parametrize("jobs", ["1", "4"])
+@pytest.mark.parametrize("jobs", ["1", "4", "16"])
 def test_little_memory_is_enough(s3: S3Server, tmp_path: Path, jobs: str) -> None:
     make_model(tmp_path / "model", 1, {"one.bin": 200, "two.bin": 150, "three.bin": 100})
     target = f"s3://{s3.bucket()}/team/minilm:1.0"

@@ -13,6 +13,7 @@ import kubernetes_validate
 import pytest
 import yaml
 
+from ocimlpack import errors
 from ocimlpack.cli.main import cli
 from ocimlpack.spec.reference import Reference
 
@@ -121,7 +122,48 @@ def test_containers_can_do_as_little_as_they_can(document: Document) -> None:
         if document["kind"] != "DaemonSet" or container["name"] != "fetch":
             assert context["runAsNonRoot"] is True
             assert context["runAsUser"] > 0
-        assert container["resources"]["limits"]["memory"]
+        resources = container["resources"]
+        assert resources["limits"]["memory"]
+        if container["name"] != "serve":
+            assert resources["limits"]["memory"] == resources["requests"]["memory"]
+
+
+@pods
+def test_fetching_needs_little_memory_and_only_places_that_can_be_written_to(
+    document: Document,
+) -> None:
+    container = ours(document)
+    assert int(container["resources"]["limits"]["memory"].removesuffix("Mi")) <= 150
+    writable = {each["mountPath"] for each in container["volumeMounts"] if "readOnly" not in each}
+    variables = {each["name"]: each["value"] for each in container["env"]}
+    assert writable == {variables["OCIMLPACK_HOME"], "/models"}
+
+
+def test_the_job_gives_up_at_once_where_another_try_would_end_the_same_way() -> None:
+    (job,) = [one for _, one in DOCUMENTS if one["kind"] == "Job"]
+    assert pod(job)["restartPolicy"] == "Never"  # else the policy is not allowed
+    (codes,) = [
+        rule["onExitCodes"]
+        for rule in job["spec"]["podFailurePolicy"]["rules"]
+        if rule["action"] == "FailJob"
+    ]
+    assert codes["operator"] == "In"
+    assert codes["containerName"] == ours(job)["name"]
+    hopeless = (
+        errors.InputError,
+        errors.NotFoundError,
+        errors.IntegrityError,
+        errors.UnsupportedError,
+        errors.RefusedError,
+    )
+    assert codes["values"] == [error.exit_code for error in hopeless]
+
+
+def test_servers_mount_the_model_read_only() -> None:
+    (deployment,) = [one for _, one in DOCUMENTS if one["kind"] == "Deployment"]
+    (serve,) = [each for each in containers(deployment) if each["name"] == "serve"]
+    (mount,) = [each for each in serve["volumeMounts"] if each["name"] == "models"]
+    assert mount["readOnly"] is True
 
 
 @pods
@@ -143,9 +185,7 @@ def test_only_the_container_that_fetches_has_the_pods_identity(document: Documen
         if place in {mount["mountPath"] for mount in container.get("volumeMounts", [])}
     }
     if pod(document)["automountServiceAccountToken"]:
-        assert [each["name"] for each in containers(document) if each["name"] != "pause"] == [
-            "fetch"
-        ]
+        assert [each["name"] for each in containers(document)] == ["fetch"]
     else:
         assert holders == {"fetch"}
 

@@ -14,7 +14,7 @@ from ocimlpack.stores.memory import MemoryStore
 from ocimlpack.stores.objects.persistent import PersistentObjects
 from ocimlpack.transfer import copy as transfer
 from ocimlpack.transfer import pool
-from ocimlpack.transfer.sending import Senders
+from ocimlpack.transfer.sending import MOST, Senders
 from tests.contract import WEIGHT, put_artifact, take
 from tests.objects.memory import Bucket, Call, MemoryObjects
 
@@ -62,6 +62,12 @@ def test_all_parts_are_brought_side_by_side() -> None:
     assert sorted(parts.brought) == list(range(20))
     assert parts.most == 4
     assert parts.most_reading == 1
+
+
+def test_many_jobs_do_not_fill_the_memory() -> None:
+    parts = Parts()
+    Senders(64).send(parts(40), pool.Stop())
+    assert parts.most <= MOST
 
 
 def test_of_several_blobs_there_are_no_more_at_once() -> None:

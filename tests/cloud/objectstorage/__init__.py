@@ -32,7 +32,7 @@ class ObjectStorage:
         multipart = Multipart(self.store, objects)
         listing = Listing(self.store)
         self._lifecycle = Lifecycle(self.store, objects, multipart, policies)
-        Buckets(self.store)
+        Buckets(self.store, policies)
         Archive(self.store)
         Copying(self.store, objects)
         Preauthenticated(self.store, objects, listing)

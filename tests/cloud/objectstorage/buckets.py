@@ -15,7 +15,8 @@ from typing import Any
 from tests.cloud.answers import RefusedError, item, missing, page
 from tests.cloud.cloud import NAMESPACE, Call, new_ocid, timestamp
 from tests.cloud.objectstorage import conditions
-from tests.cloud.objectstorage.store import Store, allowed, no_bucket
+from tests.cloud.objectstorage.store import SERVICE, Store, allowed, no_bucket
+from tests.cloud.policies import Policies
 from tests.cloud.principals import COMPARTMENT, OTHER_COMPARTMENT, TENANCY
 from tests.cloud.records import Document
 from tests.scripted.exchange import Reply
@@ -33,8 +34,9 @@ _SUMMARY = ("namespace", "name", "compartmentId", "createdBy", "timeCreated", "e
 class Buckets:
     """The calls about buckets themselves."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, policies: Policies) -> None:
         self.store = store
+        self.policies = policies
         for method, path, handler in (
             ("POST", "/n/{ns}/b", self.create),
             ("GET", "/n/{ns}/b", self.list),
@@ -65,6 +67,7 @@ class Buckets:
                 "not authorized to create it",
             )
         _check_values(details)
+        self._check_key(details, compartment)
         bucket = {
             "namespace": NAMESPACE,
             "metadata": {},
@@ -122,6 +125,7 @@ class Buckets:
         _check_values(details, {"versioning": {"Enabled", "Suspended"}})
         if "storageTier" in details:
             raise RefusedError(400, "InvalidBucketProperty", "storageTier can't be changed")
+        self._check_key(details, bucket["compartmentId"])
         changes = {key: value for key, value in details.items() if value is not None}
         if changes.get("kmsKeyId") == "":  # an empty one takes the key away
             changes["kmsKeyId"] = None
@@ -153,6 +157,15 @@ class Buckets:
         self.store.lifecycles.pop(name, None)
         del self.store.buckets[name]
         return Reply(204)
+
+    def _check_key(self, details: Document, compartment: str) -> None:
+        """The service has to be permitted to use a master key; where the key is, is assumed."""
+        key = details.get("kmsKeyId")
+        target = "target.key.id", key or ""
+        if key and not self.policies.grants(SERVICE, "use", "keys", compartment, target):
+            raise RefusedError(
+                404, "NotAuthorizedOrFoundKmsKey", f"The key {key} is not there or not permitted"
+            )
 
     def _told(self, call: Call, bucket: Document) -> Reply:
         # These three come only when they are asked for: the docstring of the SDK's get_bucket.

@@ -18,16 +18,15 @@ from collections.abc import Iterator
 from typing import Any
 
 from tests.cloud.answers import RefusedError, item, missing
-from tests.cloud.cloud import REGION, Call, timestamp
+from tests.cloud.cloud import Call, timestamp
 from tests.cloud.objectstorage import archive, conditions
 from tests.cloud.objectstorage.multipart import Multipart
 from tests.cloud.objectstorage.objects import Objects
-from tests.cloud.objectstorage.store import Store
+from tests.cloud.objectstorage.store import SERVICE, Store
 from tests.cloud.policies import Policies
 from tests.cloud.records import Document
 from tests.scripted.exchange import Reply
 
-SERVICE = f"objectstorage-{REGION}"
 MAX_RULES = 1_000
 _DAY = 86_400
 _UNITS = {"DAYS": 1, "YEARS": 365}
@@ -95,8 +94,9 @@ class Lifecycle:
         return Reply(204)
 
     def is_permitted(self, bucket: Document) -> bool:
+        target = "target.bucket.name", bucket["name"]
         return self.policies.grants(
-            SERVICE, "manage", "object-family", bucket["compartmentId"], bucket["name"]
+            SERVICE, "manage", "object-family", bucket["compartmentId"], target
         )
 
     def run(self) -> list[str]:

@@ -32,9 +32,8 @@ class Listing:
         versions = self.store.objects
         names = [name for name in versions.names(bucket) if versions.latest(bucket, name)]
         kept, prefixes = _select(call, names)
-        limit = _limit(call)
-        shown = _in_order(kept, prefixes)[:limit]
-        rest = _in_order(kept, prefixes)[limit:]
+        ordered, limit = _in_order(kept, prefixes), _limit(call)
+        shown, rest = set(ordered[:limit]), ordered[limit:]
         found = [each for name in kept if name in shown and (each := versions.latest(bucket, name))]
         listed: Document = {
             "objects": [self._row(call, each) for each in found],

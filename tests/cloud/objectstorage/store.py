@@ -7,10 +7,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from tests.cloud.answers import RefusedError
-from tests.cloud.cloud import NAMESPACE, Call, Cloud
+from tests.cloud.cloud import NAMESPACE, REGION, Call, Cloud
 from tests.cloud.objectstorage.bodies import Bodies
 from tests.cloud.principals import Principal
 from tests.cloud.records import Document, Table
+
+SERVICE = f"objectstorage-{REGION}"
+"""The service principal that lifecycle rules and the use of keys are permitted to."""
 
 
 class Versions:
