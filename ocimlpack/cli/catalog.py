@@ -33,7 +33,7 @@ _compartment = option(
 )
 
 
-@click.group("catalog")
+@click.group("catalog", no_args_is_help=False)
 def catalog() -> None:
     """Register, list and pull models of the OCI Data Science model catalog."""
 

@@ -29,7 +29,7 @@ _compartment = option(
 )
 
 
-@click.group("ocir")
+@click.group("ocir", no_args_is_help=False)
 def ocir() -> None:
     """Make, list and show repositories of Oracle Cloud's container registry."""
 

@@ -184,7 +184,7 @@ class Catalog:
 
     def _list(self, compartment: str, project: str | None) -> list[Any]:
         more = {"project_id": project} if project else {}
-        with _sdk.explained("the list of models", NotAllowedError):
+        with _sdk.explained(f"the list of models in {compartment}", NotAllowedError):
             return _sdk.every(self._client.list_models, compartment, **more)
 
     def _create(
@@ -197,9 +197,9 @@ class Catalog:
     ) -> tuple[str, int]:
         """A new model; however often, and by however many at once, this is asked for, it is one.
 
-        The service answers what has the same retry token with what it did the first time, or not at
-        all if that was changed since. After a deletion that would be the model that is gone, so
-        what is gone, and in how manieth turn it is, counts into the token.
+        The service answers what has the same retry token with what it did the first time, or
+        refuses it if that was changed since. After a deletion that would be the model that is gone,
+        so what is gone counts into the token, and that it was refused before.
         """
         metadata, left = registration.custom_metadata(entry)
         details = self._models.CreateModelDetails(
@@ -214,8 +214,11 @@ class Catalog:
             version_label=entry.tags[0] if series and entry.tags else None,
         )
         token = _token("model", compartment, project, entry.digest, *marks)
-        made = self._client.create_model(details, opc_retry_token=token)
-        return str(made.data.id), left
+        made = self._client.create_model(details, opc_retry_token=token).data
+        if _comparable(made.custom_metadata_list) != _comparable(details.custom_metadata_list):
+            # It is what somebody else has asked for with the same token.
+            left = self._update(made.id, entry, series)
+        return str(made.id), left
 
     def _update(self, ocid: str, entry: Registration, series: str | None) -> int:
         """Bring it up to date. What others have added stays: tags, other metadata, a name.
@@ -338,10 +341,13 @@ class Catalog:
                 and not _is_gone(row)
             ):
                 answer = self._client.get_model(row.id)
+                mark = str(theirs).rpartition(":")[2][:12]
                 wanted = {
-                    "version_label": f"{label}-{str(theirs).rpartition(':')[2][:12]}",
+                    "version_label": f"{label}-{mark}",
                     "custom_metadata_list": self._untagged(answer.data, label),
                 }
+                if answer.data.display_name.endswith(f":{label}"):  # nobody has renamed it
+                    wanted["display_name"] = f"{answer.data.display_name}-{mark}"
                 self._change(answer, wanted)
 
     def _untagged(self, model: Any, label: str) -> list[Any]:
@@ -445,7 +451,7 @@ def _datum(each: Any) -> Datum:
 def _comparable(value: Any) -> Any:
     """A field's value so that lists of metadata can be compared."""
     if isinstance(value, list):
-        return {(each.key, each.value, each.category) for each in value}
+        return {(each.key, each.value, (each.category or "").lower()) for each in value}
     return value
 
 

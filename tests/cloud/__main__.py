@@ -8,6 +8,7 @@ import threading
 from pathlib import Path
 
 from tests.cloud.cloud import NAMESPACE, REGION, make_profile
+from tests.cloud.datascience import PROJECT
 from tests.cloud.local import LocalCloud
 from tests.cloud.principals import COMPARTMENT
 from tests.live.registries import find_distribution, run_distribution
@@ -36,7 +37,8 @@ def main() -> int:
         print(f"  export OCIMLPACK_COMPARTMENT={COMPARTMENT}\n")
         print("  ocimlpack ocir create team/minilm")
         print(f"  ocimlpack push .cache/demo/model ocir://{REGION}/team/minilm:1.0")
-        print(f"  ocimlpack pull ocir://{REGION}/team/minilm:1.0 -o demo\n")
+        print(f"  ocimlpack pull ocir://{REGION}/team/minilm:1.0 -o demo")
+        print(f"  ocimlpack catalog register ocir://{REGION}/team/minilm:1.0 --project {PROJECT}\n")
         print(
             "  curl -X POST $OCIMLPACK_OCI_ENDPOINT/local-cloud/wait?days=31  # runs lifecycles\n"
         )

@@ -178,6 +178,7 @@ def test_an_empty_catalog(alice: LocalCloud, cli: Cli) -> None:
 @pytest.mark.parametrize(
     ("arguments", "code", "sentence"),
     [
+        ((), 2, "ocimlpack: Missing command.\nhint: see `ocimlpack catalog --help`\n"),
         (("register", "{pushed}"), 2, "Missing option '--project'"),
         (("register", "{pushed}", "--project", PROJECT, "--metric", "f1"), 2, "KEY=VALUE"),
         (("register", "{pushed}", "--project", PROJECT, "--metric", "f1= "), 2, "a name and a"),
@@ -248,7 +249,7 @@ def test_without_a_project_a_compartment_has_to_be_settled(
 def test_who_may_not_read(alice: LocalCloud, pushed: str) -> None:
     found = ocimlpack.catalog_register(pushed, PROJECT)
     alice.alice.may_manage = alice.alice.may_read = EVERYTHING - {"models"}
-    with pytest.raises(NotAllowedError, match="the list of models is not there, or not allowed"):
+    with pytest.raises(NotAllowedError, match=f"the list of models in {COMPARTMENT} is not there"):
         ocimlpack.catalog_list(PROJECT)
     with pytest.raises(NotFoundError, match="not there, or not allowed"):
         ocimlpack.catalog_show(found.ocid)
