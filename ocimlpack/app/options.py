@@ -67,8 +67,8 @@ class Packing(TypedDict, total=False):
     """How a folder becomes an artifact.
 
     Attributes:
-        file: a `model.yaml` whose fields override what is detected; default is the one in the
-            folder, if there is one.
+        file: a `model.yaml`, a Kitfile or modctl's Modelfile, which overrides what is detected and may
+            select files; default is the one in the folder, if there is one.
         name: the model's name.
         version: the model's version.
         license: an SPDX expression.

@@ -282,7 +282,8 @@ def packing_options(function: F) -> F:
             type=PATH,
             metavar="FILE",
             section=section,
-            help="A model.yaml that overrides what is detected.  [default: DIR/model.yaml]",
+            help="A model.yaml, Kitfile or Modelfile that overrides what is detected.  [default: "
+            "the one in DIR]",
         ),
         filter_options(section, "packed"),
         option(

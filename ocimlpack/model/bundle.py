@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import BinaryIO, Final, cast
 
 from ocimlpack.errors import ConflictError, IntegrityError
-from ocimlpack.model.source import Seen, SourceBlob
+from ocimlpack.model.source import Content, Seen, SourceBlob
 from ocimlpack.stores.base import CHUNK
 
 _BLOCK: Final = 512
@@ -43,12 +43,12 @@ class Part:
 
     path: str
     mode: int
-    blob: SourceBlob
+    blob: Content
 
     def header(self) -> bytes:
         """What stands before the content."""
         raw = self.path.encode()
-        size = self.blob.seen.size
+        size = self.blob.size
         if (split := _split(raw)) is not None:
             return _block(*split, self.mode, size, b"0")
         record = _record(raw)
@@ -77,7 +77,7 @@ class BundleBlob:
             parts: the files, in order; at least one.
         """
         self._parts = tuple(parts)
-        lengths = (len(part.header()) + _padded(part.blob.seen.size) for part in self._parts)
+        lengths = (len(part.header()) + _padded(part.blob.size) for part in self._parts)
         self._starts = list(accumulate(lengths, initial=0))
         self.size = self._starts[-1] + len(_END)
 
@@ -92,15 +92,19 @@ class BundleBlob:
     @property
     def source(self) -> Path:
         """A name for the files, by which a cache of digests knows them; there is no such file."""
-        first = self._parts[0].blob.source.absolute()
+        first = self._files[0].source.absolute()
         return first.with_name(f"{first.name[:80]}:{self.identity}")
 
     @property
     def seen(self) -> Seen:
         """Its size, and when the last of the files was changed."""
-        seen = [part.blob.seen for part in self._parts]
+        seen = [file.seen for file in self._files]
         modified, changed = max(s.modified for s in seen), max(s.changed for s in seen)
         return Seen(seen[0].device, 0, self.size, modified, changed, 1)
+
+    @property
+    def _files(self) -> list[SourceBlob]:
+        return [part.blob for part in self._parts if isinstance(part.blob, SourceBlob)]
 
     @contextmanager
     def open(self, offset: int = 0) -> Iterator[BinaryIO]:
@@ -155,7 +159,7 @@ class _Stream:
 
 def _read(part: Part, skip: int) -> Iterator[bytes]:
     """A file's part of the archive, without its first bytes."""
-    header, size = part.header(), part.blob.seen.size
+    header, size = part.header(), part.blob.size
     if skip < len(header):
         yield header[skip:]
     skip = max(skip - len(header), 0)
@@ -169,7 +173,7 @@ def _read(part: Part, skip: int) -> Iterator[bytes]:
         if left:
             # Its size was the same before and after: content that is made up when it is read.
             raise ConflictError(
-                f"{part.blob.source} has {size:,} bytes by its size, but other ones were read",
+                f"{part.blob.place} has {size:,} bytes by its size, but other ones were read",
                 side="source",
             )
     yield bytes(_padded(size) - max(size, skip))

@@ -106,7 +106,7 @@ class _Detector:
                 )
             elif item.role.kind == "weight" and read and _has_header(path, item.role.format):
                 try:
-                    with item.entry.blob.open() as stream:
+                    with item.entry.blob.browse() as stream:
                         headers[path] = read(stream, item.entry.size)
                 except InvalidContentError as error:
                     self.warnings.append(

@@ -12,11 +12,10 @@ import hashlib
 import posixpath
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Final
 
 from ocimlpack.model.bundle import BundleBlob, Part
-from ocimlpack.model.source import SourceBlob
+from ocimlpack.model.source import Content
 from ocimlpack.spec import mediatypes
 from ocimlpack.spec.descriptor import Descriptor
 from ocimlpack.spec.digest import Digest
@@ -55,16 +54,14 @@ class PlannedFile:
         kind: what it is for.
         size: bytes.
         mode: the permission bits that it will be unpacked with.
-        source: where it lies.
-        blob: its content; opening it fails once the file is no longer what it was.
+        blob: its content; opening it fails once that is no longer what it was.
     """
 
     path: str
     kind: mediatypes.Kind
     size: int
     mode: int
-    source: Path
-    blob: SourceBlob
+    blob: Content
 
     @property
     def name(self) -> str:

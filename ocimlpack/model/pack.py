@@ -25,11 +25,12 @@ from ocimlpack.model.options import (
     DEFAULTS,
     CustomConfig,
     Options,
+    Said,
     artifact_type,
     custom_config,
-    metadata_path,
     read_metadata,
 )
+from ocimlpack.model.recipe import choose
 from ocimlpack.model.tree import Entry, walk
 from ocimlpack.progress import Reporter, ignore
 from ocimlpack.spec import mediatypes
@@ -148,21 +149,70 @@ def plan(folder: Path, options: Options = DEFAULTS) -> Plan:
         ConflictError: a file is being changed.
     """
     wanted = selector(options.include, options.exclude)
-    custom = custom_config(options)
-    kind = artifact_type(options)
-    created = times.recorded(options.created, os.environ)
-    about_path = metadata_path(folder, options)
-    entries = walk(folder, wanted, skip=about_path, dereference=options.dereference)
-    about = read_metadata(about_path, options)
+    terms = Terms.of(options)
+    said, path = read_metadata(folder, options)
+    entries = walk(folder, wanted, skip=path, dereference=options.dereference)
+    return compose(entries, said, options, terms, str(folder))
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """What options ask for, checked before anything is read.
+
+    Attributes:
+        config: the config blob, if it is not to be made of fields.
+        artifact_type: the manifest's artifactType, or None for none.
+        created: the time to record, or None for none.
+    """
+
+    config: CustomConfig | None
+    artifact_type: str | None
+    created: str | None
+
+    @classmethod
+    def of(cls, options: Options) -> Terms:
+        """Check the options.
+
+        Raises:
+            InputError: one can't be used as it is.
+        """
+        return cls(
+            custom_config(options),
+            artifact_type(options),
+            times.recorded(options.created, os.environ),
+        )
+
+
+def compose(
+    entries: Sequence[Entry], said: Said, options: Options, terms: Terms, place: str
+) -> Plan:
+    """What becomes of a model's files, wherever they are.
+
+    Args:
+        entries: the files, in the order of their paths.
+        said: what a metadata file says.
+        options: how.
+        terms: the options, checked.
+        place: where the files are, for messages.
+
+    Raises:
+        InputError: there are none, or the metadata file does not fit them.
+        ConflictError: a file is being changed.
+    """
+    filtered = bool(options.include or options.exclude)
+    about, notes = said.about, said.notes
+    chosen = choose(about.recipe, entries, filtered=filtered) if about.recipe else None
+    if chosen:
+        entries, notes = chosen.entries, (*notes, *chosen.notes)
     if not entries:
-        selected = options.include or options.exclude
         raise InputError(
-            f"{folder} has no files to pack",
-            hint="see what --include, --exclude and .ocimlpackignore leave" if selected else None,
+            f"{place} has no files to pack",
+            hint="see what --include, --exclude and .ocimlpackignore leave" if filtered else None,
             side="source",
         )
-    items, unmatched = _classify(entries, about)
+    items, unmatched = _classify(entries, about, chosen.kinds if chosen else {})
     detected = detect(items)
+    created = terms.created
     items.sort(key=_place)
     annotations = {mediatypes.CREATED: created} if created else {}
     annotations |= {**about.annotations, **options.annotations}
@@ -173,10 +223,10 @@ def plan(folder: Path, options: Options = DEFAULTS) -> Plan:
         layers=layers,
         fields=_merge(detected.fields, about.fields, _given(options, created)),
         annotations=annotations,
-        artifact_type=kind,
-        config=custom,
+        artifact_type=terms.artifact_type,
+        config=terms.config,
         image_config=options.image_config,
-        warnings=(*unmatched, *detected.warnings, *_bundled(layers)),
+        warnings=(*notes, *unmatched, *detected.warnings, *_bundled(layers)),
     )
 
 
@@ -241,7 +291,7 @@ def pack(
 
 
 def _classify(
-    entries: Sequence[Entry], about: metadata.Metadata
+    entries: Sequence[Entry], about: metadata.Metadata, kinds: Mapping[str, mediatypes.Kind]
 ) -> tuple[list[Item], tuple[str, ...]]:
     """A role for each file, and warnings of patterns that match none.
 
@@ -252,7 +302,10 @@ def _classify(
     for entry in entries:
         head = entry.blob.head(HEAD)
         # Of very many files, whole heads would fill the memory.
-        items.append(Item(entry, classify(entry.path, head), mode(head), head[:_KEPT_HEAD]))
+        role, kind = classify(entry.path, head), kinds.get(entry.path)
+        if kind:
+            role = Role(kind, role.format)
+        items.append(Item(entry, role, mode(head), head[:_KEPT_HEAD], fixed=kind is not None))
     unmatched = []
     for kind, globs in about.files.items():
         for glob in globs:
@@ -280,7 +333,7 @@ def _place(item: Item) -> tuple[int, int, bytes]:
 
 def _planned(item: Item) -> PlannedFile:
     blob = item.entry.blob
-    return PlannedFile(item.path, item.role.kind, item.entry.size, item.mode, blob.source, blob)
+    return PlannedFile(item.path, item.role.kind, item.entry.size, item.mode, blob)
 
 
 def _bundled(layers: Sequence[PlannedLayer]) -> tuple[str, ...]:

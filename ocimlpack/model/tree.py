@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final
 
 from ocimlpack.errors import InputError, InvalidContentError, UnsafeSourceError
 from ocimlpack.model.names import OWN_FOLDER, check_path, collisions
-from ocimlpack.model.source import Seen, SourceBlob, unreadable
+from ocimlpack.model.source import Content, Seen, SourceBlob, unreadable
 
 if TYPE_CHECKING:
     from pathspec import GitIgnoreSpec
@@ -60,12 +60,12 @@ class Entry:
     """
 
     path: str
-    blob: SourceBlob
+    blob: Content
 
     @property
     def size(self) -> int:
         """Bytes."""
-        return self.blob.seen.size
+        return self.blob.size
 
 
 @dataclass(frozen=True, slots=True)

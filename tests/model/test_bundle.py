@@ -177,7 +177,7 @@ def test_it_is_not_settled_before_its_youngest_file_is(tmp_path: Path) -> None:
     os.utime(tmp_path / "0", ns=(0, 2**62))
     parts = [Part("a", 0o644, blob(tmp_path / "0")), Part("b", 0o644, blob(tmp_path / "1"))]
     assert BundleBlob(parts).seen.modified == BundleBlob(parts[::-1]).seen.modified == 2**62
-    assert subject.seen.changed == max(part.blob.seen.changed for part in subject._parts)
+    assert subject.seen.changed == max(file.seen.changed for file in subject._files)
 
 
 def append(path: Path) -> None:
@@ -271,7 +271,7 @@ NOTHING = Path("/nothing")
 
 def planned(path: str, size: int = 100, kind: mediatypes.Kind = "dataset") -> PlannedFile:
     seen = Seen(1, 2, size, 3, 4, 1)
-    return PlannedFile(path, kind, size, 0o644, NOTHING, SourceBlob(NOTHING, seen))
+    return PlannedFile(path, kind, size, 0o644, SourceBlob(NOTHING, seen))
 
 
 def many(count: int, folder: str = "data/", **about: object) -> list[PlannedFile]:
