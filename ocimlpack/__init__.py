@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from ocimlpack.app.diagnosis import Diagnosis
     from ocimlpack.app.doctor import doctor
     from ocimlpack.app.fallback import sync
+    from ocimlpack.app.importing import Imported, import_model
     from ocimlpack.app.looking import inspect, verify
     from ocimlpack.app.moving import copy, pack, push
     from ocimlpack.app.naming import ls, prune, repos, rm, tag, tags
@@ -139,6 +140,7 @@ _HOMES = {
         "catalog_show",
     ),
     "ocimlpack.app.fallback": ("sync",),
+    "ocimlpack.app.importing": ("Imported", "import_model"),
     "ocimlpack.app.looking": ("inspect", "verify"),
     "ocimlpack.app.moving": ("copy", "pack", "push"),
     "ocimlpack.app.pulling": ("pull", "read_file", "resolve"),
@@ -215,6 +217,7 @@ __all__ = [
     "Ended",
     "Event",
     "Identified",
+    "Imported",
     "InputError",
     "Inspected",
     "InspectedFile",
@@ -267,6 +270,7 @@ __all__ = [
     "catalog_show",
     "copy",
     "doctor",
+    "import_model",
     "inspect",
     "login",
     "login_oci",

@@ -63,12 +63,12 @@ class Connection(Oracle, total=False):
     report: Reporter
 
 
-class Packing(TypedDict, total=False):
-    """How a folder becomes an artifact.
+class Describing(TypedDict, total=False):
+    """How a model's files become an artifact, wherever they are.
 
     Attributes:
-        file: a `model.yaml`, a Kitfile or modctl's Modelfile, which overrides what is detected and may
-            select files; default is the one in the folder, if there is one.
+        file: a `model.yaml`, or a Kitfile or modctl's Modelfile in its place: it overrides what is
+            detected, and may say which files are packed; default is the one in the folder.
         name: the model's name.
         version: the model's version.
         license: an SPDX expression.
@@ -78,10 +78,8 @@ class Packing(TypedDict, total=False):
         artifact_type: the manifest's artifactType, for a custom artifact; `none` for none.
         config: `FILE:MEDIATYPE`, the config blob of a custom artifact.
         created: an RFC 3339 time to record; default is SOURCE_DATE_EPOCH, and without that no time.
-        dereference: pack what a link points to, also outside the folder.
         image_config: write the config as that of a container image, for registries that take no
             other.
-        rehash: read every file, also those that are unchanged since they were packed before.
     """
 
     file: StrPath | None
@@ -94,10 +92,24 @@ class Packing(TypedDict, total=False):
     artifact_type: str | None
     config: str | None
     created: str | None
-    dereference: bool
     image_config: bool
+
+
+class Packing(Describing, total=False):
+    """How a folder becomes an artifact.
+
+    Attributes:
+        dereference: pack what a link points to, also outside the folder.
+        rehash: read every file, also those that are unchanged since they were packed before.
+    """
+
+    dereference: bool
     rehash: bool
 
 
 class Moving(Packing, Connection, total=False):
     """Both: for what packs a folder and sends it somewhere."""
+
+
+class Importing(Describing, Connection, total=False):
+    """The same for what takes a model's files from somewhere else."""

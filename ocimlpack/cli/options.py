@@ -265,6 +265,36 @@ def packing_options(function: F) -> F:
     """Add how a folder becomes an artifact."""
     section = "Packing a folder"
     decorators: list[Callable[[F], F]] = [
+        *_describing(section, "DIR"),
+        option(
+            "--dereference",
+            is_flag=True,
+            default=None,
+            section=section,
+            help="Pack what links point to, also outside the folder.",
+        ),
+        option(
+            "--rehash",
+            is_flag=True,
+            default=None,
+            section=section,
+            help="Read all files, also those that are unchanged since they were packed before.",
+        ),
+    ]
+    for decorator in reversed(decorators):
+        function = decorator(function)
+    return function
+
+
+def describing_options(function: F) -> F:
+    """Add how files that lie elsewhere become an artifact."""
+    for decorator in reversed(_describing("Packing", "the repository")):
+        function = decorator(function)
+    return function
+
+
+def _describing(section: str, place: str) -> list[Callable[[F], F]]:
+    return [
         option("--name", section=section, help="The model's name."),
         option("--version", section=section, help="The model's version."),
         option("--license", metavar="SPDX", section=section, help="Its licence: Apache-2.0."),
@@ -283,23 +313,9 @@ def packing_options(function: F) -> F:
             metavar="FILE",
             section=section,
             help="A model.yaml, Kitfile or Modelfile that overrides what is detected.  [default: "
-            "the one in DIR]",
+            f"the one in {place}]",
         ),
         filter_options(section, "packed"),
-        option(
-            "--dereference",
-            is_flag=True,
-            default=None,
-            section=section,
-            help="Pack what links point to, also outside the folder.",
-        ),
-        option(
-            "--rehash",
-            is_flag=True,
-            default=None,
-            section=section,
-            help="Read all files, also those that are unchanged since they were packed before.",
-        ),
         option(
             "--created",
             metavar="TIME",
@@ -327,9 +343,6 @@ def packing_options(function: F) -> F:
             help="The config blob of a custom artifact.",
         ),
     ]
-    for decorator in reversed(decorators):
-        function = decorator(function)
-    return function
 
 
 def given(options: Mapping[str, Any]) -> Any:
