@@ -60,11 +60,7 @@ def import_(
     dry_run: bool,
     **options: Any,
 ) -> None:
-    """Bring a model from the Hugging Face Hub to a registry or another location.
-
-    Its files are streamed: the model is never whole on this machine's disk, unless that is where it
-    goes. Needs `pip install 'ocimlpack[hf]'`.
-    """
+    """Bring a model from the Hugging Face Hub to a registry or another location, streamed."""
     from ocimlpack.app import importing
 
     with reporting(output) as report:

@@ -49,14 +49,14 @@ class HubRepository:
     gated: bool = False
 
     @classmethod
-    def of(cls, files: Mapping[str, bytes | str], **more: bool) -> HubRepository:
-        return cls(
-            {
-                name: content.encode() if isinstance(content, str) else content
-                for name, content in files.items()
-            },
-            **more,
-        )
+    def of(
+        cls, files: Mapping[str, bytes | str], *, private: bool = False, gated: bool = False
+    ) -> HubRepository:
+        raw = {
+            name: content.encode() if isinstance(content, str) else content
+            for name, content in files.items()
+        }
+        return cls(raw, private=private, gated=gated)
 
     @classmethod
     def of_folder(cls, folder: Path) -> HubRepository:
