@@ -125,11 +125,14 @@ class PlannedBundle:
 
     def layer(self, digest: Digest) -> Descriptor:
         """The layer that this archive is, once its digest is known."""
+        # Clients that know nothing of models give the archive this name, so no two have one.
+        title = f"{self.kind}-{digest.hex[:12]}.tar"
+        # Some readers check that a path is one below the model's folder; unpacking needs none.
+        path = title if self.folder == "." else self.folder
         annotations = {
-            mediatypes.FILEPATH: self.folder,
-            mediatypes.FILE_METADATA: _metadata(self.folder, 0o755, self.size, _FOLDER),
-            # Clients that know nothing of models give the archive this name, so no two have one.
-            mediatypes.TITLE: f"{self.kind}-{digest.hex[:12]}.tar",
+            mediatypes.FILEPATH: path,
+            mediatypes.FILE_METADATA: _metadata(path, 0o755, self.size, _FOLDER),
+            mediatypes.TITLE: title,
         }
         return Descriptor(mediatypes.model_layer(self.kind, "tar"), digest, self.size, annotations)
 

@@ -396,6 +396,11 @@ def test_a_bundle_says_what_it_is() -> None:
     assert subject.name == "dataset: data/a and 2 more"
 
 
+def test_a_bundle_of_files_from_all_over_has_a_path_that_every_reader_takes() -> None:
+    layer = PlannedBundle.of([planned("a"), planned("data/b")]).layer(Digest.of(b"x"))
+    assert layer.annotations["org.cncf.model.filepath"] == layer.annotations[mediatypes.TITLE]
+
+
 # From a folder, and back
 
 TWENTY_THOUSAND = "sha256:ff78f4b7670cfb988a390c022a2331263ef018af579666ae7ffb31b54bffc4ec"
