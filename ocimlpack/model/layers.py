@@ -103,7 +103,7 @@ class PlannedBundle:
     @classmethod
     def of(cls, files: Sequence[PlannedFile]) -> PlannedBundle:
         """A bundle of these files."""
-        parts = [Part(file.path, file.mode, file.blob) for file in files]
+        parts = [Part(file.path, file.mode, file.size, file.blob) for file in files]
         return cls(files[0].kind, tuple(files), BundleBlob(parts))
 
     @property

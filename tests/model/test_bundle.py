@@ -58,7 +58,10 @@ def bundle(folder: Path, *paths: str, content: bytes = b"content") -> BundleBlob
     write(folder, {f"{at}": content for at in range(len(paths))})
     modes = (0o644, 0o755)
     return BundleBlob(
-        [Part(path, modes[at % 2], blob(folder / str(at))) for at, path in enumerate(paths)]
+        [
+            Part(path, modes[at % 2], len(content), blob(folder / str(at)))
+            for at, path in enumerate(paths)
+        ]
     )
 
 
