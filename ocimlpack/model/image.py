@@ -218,9 +218,9 @@ def seal(
             [layer.model_layer(digest) for layer, digest in named],
             mediatypes.MODEL_MANIFEST,
         )
-        artifact_type = mediatypes.MODEL_MANIFEST
-        # The last: some readers without a platform of their own take the first that they find.
-        listed.append(replace(model.descriptor, artifact_type=artifact_type, platform=_NO_PLATFORM))
+        # The last: some readers without a platform of their own take the first that they find. And
+        # without `artifactType`, which skopeo 1.9 drops from an index, and so changes its digest.
+        listed.append(replace(model.descriptor, platform=_NO_PLATFORM))
     index = build_index(listed)
     return Sealed(index, model, configs, (*images, *([model] if both else ()), index))
 
