@@ -21,18 +21,11 @@ from ocimlpack.model.tree import Entry
 from ocimlpack.progress import Began, Ended, Planned, Reporter, Warned, ignore
 from ocimlpack.spec.reference import Reference
 from ocimlpack.stores import hub
-from ocimlpack.stores.hub import SCHEME, HubContent, HubModel, InlineContent
+from ocimlpack.stores.hub import SCHEME, HubModel
 from ocimlpack.transfer import pool
 
 _FIRST: Final = 8 * HEAD
 """Bytes of each large file that are fetched to see what it is; most headers are in them."""
-
-
-@dataclass(frozen=True, slots=True)
-class HubEntry(Entry):
-    """A file at the hub."""
-
-    blob: HubContent | InlineContent
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,14 +114,11 @@ def _pack(model: HubModel, options: Importing) -> Packed:
     plan = packing.compose(entries, said, given, terms, f"{SCHEME}{model.name}")
     for warning in plan.warnings:
         report(Warned(warning))
-    known = {entry.path: entry.blob.digest for entry in entries}
-    digests = {path: digest for path, digest in known.items() if digest is not None}
-    unknown = [source for source in plan.sources if source.name not in digests]
-    for source in unknown:
-        if source.name in known:
-            report(Warned(f"the hub has no digest of {source.name}, so it is fetched twice"))
-    hashed = hashing.hash_sources(unknown, jobs=jobs, report=report, cache=None)
-    return packing.seal(plan, {**digests, **hashed.digests})
+    twice = sum(source.size for source in plan.sources if source.size > hub.MAX_INLINE)
+    if twice:
+        report(Warned(f"{twice:,} bytes are fetched twice, as their digest is not known before"))
+    hashed = hashing.hash_sources(plan.sources, jobs=jobs, report=report, cache=None)
+    return packing.seal(plan, hashed.digests)
 
 
 def _said(model: HubModel, given: packing.Options, names: dict[str, str]) -> Said:
@@ -151,22 +141,20 @@ def _small(model: HubModel, name: str) -> bytes:
     return model.content(name).head(metadata.MAX_SIZE + 1)
 
 
-def _entries(
-    model: HubModel, names: Mapping[str, str], jobs: int, report: Reporter
-) -> list[HubEntry]:
+def _entries(model: HubModel, names: Mapping[str, str], jobs: int, report: Reporter) -> list[Entry]:
     """The files, as far as they have to be read to see what they are."""
     sizes = {name: model.files[name].size or 0 for name in names.values()}
     report(Planned("reading", len(sizes), sum(min(size, _FIRST) for size in sizes.values())))
 
-    def reading(path: str, name: str) -> pool.Task[HubEntry]:
-        def task(stop: pool.Stop) -> HubEntry:
+    def reading(path: str, name: str) -> pool.Task[Entry]:
+        def task(stop: pool.Stop) -> Entry:
             stop.check()
             size = min(sizes[name], _FIRST)
             report(Began(path, size))
             content = model.content(name)
             content.head(_FIRST)
             report(Ended(path, size, "hashed"))
-            return HubEntry(path, content)
+            return Entry(path, content, content.digest)
 
         return task
 

@@ -225,6 +225,8 @@ def described(options: Describing) -> packing.Options:
         config=options.get("config"),
         created=options.get("created"),
         image_config=options.get("image_config", False),
+        form=options.get("format") or "modelpack",
+        platforms=tuple(options.get("platforms", ())),
     )
 
 
@@ -290,7 +292,8 @@ def _transferred(
         reference=places.pinned(ref, root),
         digest=str(root.digest),
         size=done.plan.total,
-        files=done.plan.layers,
+        # An image's layers hold several files each, and several manifests have the same.
+        files=len(src.files) if isinstance(src, Packed) else done.plan.layers,
         tags=tuple(names),
         moved=done.moved,
         skipped=done.skipped,

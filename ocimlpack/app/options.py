@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from typing import TypedDict
+from typing import TYPE_CHECKING, TypedDict
 
 from ocimlpack.progress import Reporter
 from ocimlpack.stores.settings import FallbackMode
+
+if TYPE_CHECKING:
+    from ocimlpack.model.image import Form
 
 StrPath = str | os.PathLike[str]
 
@@ -80,6 +83,9 @@ class Describing(TypedDict, total=False):
         created: an RFC 3339 time to record; default is SOURCE_DATE_EPOCH, and without that no time.
         image_config: write the config as that of a container image, for registries that take no
             other.
+        format: what the model is written as: `modelpack` (the default), `image`, or `both`, an
+            index that lists the one and the other.
+        platforms: what an image is for, such as `linux/arm64`; default is both that clusters have.
     """
 
     file: StrPath | None
@@ -93,6 +99,8 @@ class Describing(TypedDict, total=False):
     config: str | None
     created: str | None
     image_config: bool
+    format: Form | None
+    platforms: Sequence[str]
 
 
 class Packing(Describing, total=False):

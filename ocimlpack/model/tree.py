@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Final
 from ocimlpack.errors import InputError, InvalidContentError, UnsafeSourceError
 from ocimlpack.model.names import OWN_FOLDER, check_path, collisions
 from ocimlpack.model.source import Content, Seen, SourceBlob, unreadable
+from ocimlpack.spec.digest import Digest
 
 if TYPE_CHECKING:
     from pathspec import GitIgnoreSpec
@@ -57,10 +58,12 @@ class Entry:
     Attributes:
         path: where it is in the model: relative, with `/`, in Unicode's composed form (NFC).
         blob: its content.
+        digest: the content's digest, if that is known beforehand.
     """
 
     path: str
     blob: Content
+    digest: Digest | None = None
 
     @property
     def size(self) -> int:
