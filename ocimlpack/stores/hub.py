@@ -12,7 +12,7 @@ import urllib.parse
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
-from typing import TYPE_CHECKING, Any, BinaryIO, Final, cast
+from typing import TYPE_CHECKING, Any, BinaryIO, Final
 
 from ocimlpack.errors import (
     InputError,
@@ -35,6 +35,7 @@ from ocimlpack.stores._oras import Session
 from ocimlpack.stores.challenge import is_loopback
 from ocimlpack.stores.download import RegistryBlob
 from ocimlpack.stores.learned import Host
+from ocimlpack.stores.range_stream import buffered
 from ocimlpack.stores.responses import Refusal
 
 if TYPE_CHECKING:
@@ -54,8 +55,6 @@ _HEAD: Final = 4096
 
 _MAX_LISTING: Final = 64 * 1024 * 1024
 _TYPE: Final = "application/octet-stream"
-_WINDOW: Final = 64 * 1024
-_MAX_WINDOW: Final = 4 * 1024 * 1024
 
 
 class HubSession(Session):
@@ -182,7 +181,12 @@ class HubContent(RegistryBlob):
     @contextmanager
     def browse(self) -> Iterator[BinaryIO]:
         """Read here and there; only what is read is moved."""
-        yield cast(BinaryIO, _Browsing(self, self._head))
+
+        def read(offset: int, length: int) -> bytes:
+            known = self._head[offset : offset + length]
+            return known or self.read(offset, length)
+
+        yield buffered(read, self.size)
 
 
 class InlineContent:
@@ -342,58 +346,6 @@ def opened(name: str, revision: str, address: str | None, access: Access) -> Ite
         yield HubModel(session, name, revision)
     finally:
         session.close()
-
-
-class _Browsing(io.RawIOBase):
-    """A file far away that is read by seeking: in windows that grow as long as one reads on."""
-
-    def __init__(self, content: HubContent, head: bytes) -> None:
-        super().__init__()
-        self._content = content
-        self._window, self._start = head, 0
-        self._position = 0
-        self._size = _WINDOW
-
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        base = {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self._content.size}
-        self._position = base[whence] + offset
-        return self._position
-
-    def tell(self) -> int:
-        return self._position
-
-    def read(self, size: int = -1) -> bytes:
-        """So many bytes, fewer only at the end."""
-        end = self._content.size if size < 0 else min(self._position + size, self._content.size)
-        pieces = []
-        while self._position < end:
-            inner = self._position - self._start
-            if not 0 <= inner < len(self._window):
-                self._fill(end - self._position)
-                inner = 0
-            piece = self._window[inner : inner + end - self._position]
-            if not piece:
-                break
-            pieces.append(piece)
-            self._position += len(piece)
-        return b"".join(pieces)
-
-    def readinto(self, buffer: Any) -> int:
-        piece = self.read(len(buffer))
-        buffer[: len(piece)] = piece
-        return len(piece)
-
-    def _fill(self, wanted: int) -> None:
-        on = self._position == self._start + len(self._window)
-        self._size = min(self._size * 2, _MAX_WINDOW) if on else _WINDOW
-        self._start = self._position
-        self._window = self._content.read(self._position, max(wanted, self._size))
 
 
 def _rate_limit(response: Response) -> str | None:
