@@ -18,6 +18,7 @@ from ocimlpack._version import __version__
 
 if TYPE_CHECKING:
     from ocimlpack.app.accounts import login, login_oci, logout, ocir_token
+    from ocimlpack.app.archives import Loaded, Saved, SavedArtifact, load, save
     from ocimlpack.app.audit import AuditBreak, AuditRecord, AuditTrail, audit
     from ocimlpack.app.bucket import (
         BucketCode,
@@ -131,6 +132,7 @@ _HOMES = {
         "bucket_provision",
         "bucket_status",
     ),
+    "ocimlpack.app.archives": ("Loaded", "Saved", "SavedArtifact", "load", "save"),
     "ocimlpack.app.audit": ("AuditBreak", "AuditRecord", "AuditTrail", "audit"),
     "ocimlpack.app.catalog": (
         "CatalogModel",
@@ -226,6 +228,7 @@ __all__ = [
     "InvalidDigestError",
     "InvalidReferenceError",
     "Listed",
+    "Loaded",
     "LoggedIn",
     "Moved",
     "NotAllowedError",
@@ -244,6 +247,8 @@ __all__ = [
     "Reporter",
     "Restored",
     "Retried",
+    "Saved",
+    "SavedArtifact",
     "Staged",
     "Synced",
     "Tagged",
@@ -272,6 +277,7 @@ __all__ = [
     "doctor",
     "import_model",
     "inspect",
+    "load",
     "login",
     "login_oci",
     "logout",
@@ -289,6 +295,7 @@ __all__ = [
     "repos",
     "resolve",
     "rm",
+    "save",
     "sync",
     "tag",
     "tags",
