@@ -40,6 +40,7 @@ if TYPE_CHECKING:
         catalog_show,
     )
     from ocimlpack.app.diagnosis import Diagnosis
+    from ocimlpack.app.diff import Difference, diff
     from ocimlpack.app.doctor import doctor
     from ocimlpack.app.fallback import sync
     from ocimlpack.app.looking import inspect, verify
@@ -93,6 +94,8 @@ if TYPE_CHECKING:
         UnsafeSourceError,
         UnsupportedError,
     )
+    from ocimlpack.model.difference import FieldDifference, FileDifference
+    from ocimlpack.model.tensors import TensorDifference
     from ocimlpack.progress import (
         Began,
         Ended,
@@ -108,6 +111,9 @@ if TYPE_CHECKING:
 _HOMES = {
     "ocimlpack.app.accounts": ("login", "login_oci", "logout", "ocir_token"),
     "ocimlpack.app.diagnosis": ("Diagnosis",),
+    "ocimlpack.app.diff": ("Difference", "diff"),
+    "ocimlpack.model.difference": ("FieldDifference", "FileDifference"),
+    "ocimlpack.model.tensors": ("TensorDifference",),
     "ocimlpack.app.doctor": ("doctor",),
     "ocimlpack.app.ocir": (
         "OcirImage",
@@ -212,8 +218,11 @@ __all__ = [
     "ConflictError",
     "Content",
     "Diagnosis",
+    "Difference",
     "Ended",
     "Event",
+    "FieldDifference",
+    "FileDifference",
     "Identified",
     "InputError",
     "Inspected",
@@ -244,6 +253,7 @@ __all__ = [
     "Staged",
     "Synced",
     "Tagged",
+    "TensorDifference",
     "Transferred",
     "UnavailableError",
     "UnreachableError",
@@ -266,6 +276,7 @@ __all__ = [
     "catalog_register",
     "catalog_show",
     "copy",
+    "diff",
     "doctor",
     "inspect",
     "login",

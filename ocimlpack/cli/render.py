@@ -165,7 +165,7 @@ def _facts(found: Inspected) -> Iterator[tuple[str, str]]:
     for key in (*_LABELS, *(key for key in found.model if key not in _LABELS)):
         value = found.model.get(key)
         if value not in (None, "", [], (), {}):
-            yield _LABELS.get(key) or escape(_spaced(key)), _words(value)
+            yield label(key), words(value)
     yield "Size", size(found.size)
     yield "Files", f"{len(found.files):,}"
     if found.tags:
@@ -180,18 +180,24 @@ def _facts(found: Inspected) -> Iterator[tuple[str, str]]:
 
 def _spaced(key: str) -> str:
     """`inputTypes` as `Input types`."""
-    words = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", " ", key).lower()
-    return words[:1].upper() + words[1:]
+    spaced = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", " ", key).lower()
+    return spaced[:1].upper() + spaced[1:]
 
 
-def _words(value: Any) -> str:
+def label(key: str) -> str:
+    """What a field of a model's config is called."""
+    return _LABELS.get(key) or escape(_spaced(key))
+
+
+def words(value: Any) -> str:
+    """A field's value on one line; of long lists, the first few items."""
     if isinstance(value, str):
         return value
     if isinstance(value, (list, tuple)):
         more = f" and {len(value) - _LISTED:,} more" if len(value) > _LISTED else ""
-        return ", ".join(map(_words, value[:_LISTED])) + more
+        return ", ".join(map(words, value[:_LISTED])) + more
     if isinstance(value, Mapping):
-        return "; ".join(f"{_spaced(str(key)).lower()}: {_words(value[key])}" for key in value)
+        return "; ".join(f"{_spaced(str(key)).lower()}: {words(value[key])}" for key in value)
     if isinstance(value, bool):
         return "yes" if value else "no"
     return str(value)

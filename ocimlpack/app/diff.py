@@ -1,0 +1,297 @@
+"""What differs between two models, wherever they are, with as few bytes moved as can be."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from typing import Any, Final, Unpack, cast
+
+from ocimlpack.app import places
+from ocimlpack.app.moving import pack_folder
+from ocimlpack.app.options import Connection, Moving, StrPath
+from ocimlpack.errors import InvalidContentError
+from ocimlpack.model import listing, tensors
+from ocimlpack.model.artifact import Member
+from ocimlpack.model.config import FORMS
+from ocimlpack.model.difference import (
+    FieldDifference,
+    File,
+    FileDifference,
+    compare_fields,
+    compare_files,
+    pair_tensors,
+)
+from ocimlpack.model.formats import classify
+from ocimlpack.model.headers import Header
+from ocimlpack.model.headers.table import READERS, has_header, read_header
+from ocimlpack.model.readers import manifest_in, understand
+from ocimlpack.model.tensors import TensorDifference, Weights
+from ocimlpack.progress import ignore
+from ocimlpack.spec.descriptor import Descriptor
+from ocimlpack.spec.digest import Digest
+from ocimlpack.spec.manifest import Manifest
+from ocimlpack.spec.mediatypes import TITLE
+from ocimlpack.spec.reference import Kind, Reference
+from ocimlpack.stores.base import ReadableStore
+from ocimlpack.transfer import pool
+
+_LOCAL: Final = frozenset({Kind.FOLDER, Kind.LAYOUT, Kind.ARCHIVE, Kind.LOCAL})
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """What diff found.
+
+    Attributes:
+        a: the first model, pinned to its digest; a folder as it was named.
+        b: the second one.
+        digest_a: the digest of the first one's manifest; of a folder's, were it packed.
+        digest_b: that of the second one's.
+        differs: whether a file, a field or an annotation does.
+        files: the files that differ, by their paths.
+        same_files: how many are the same.
+        metadata: the fields of the config that differ.
+        annotations: the annotations of the manifest that differ.
+        tensors: the tensors that are not known to be the same, in files of weights that differ.
+        same_tensors: how many in those files are the same.
+        size_a: bytes of all content of the first one, each piece counted once.
+        size_b: those of the second one.
+        shared: how many bytes of the second one's content are in the first one, too.
+        notes: what could not be compared, and why.
+    """
+
+    a: str
+    b: str
+    digest_a: str
+    digest_b: str
+    differs: bool
+    files: tuple[FileDifference, ...]
+    same_files: int
+    metadata: tuple[FieldDifference[object], ...]
+    annotations: tuple[FieldDifference[str], ...]
+    tensors: tuple[TensorDifference, ...]
+    same_tensors: int
+    size_a: int
+    size_b: int
+    shared: int
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(slots=True)
+class _Side:
+    """One of the two models.
+
+    Attributes:
+        letter: `A` or `B`.
+        reference: what it is called in the result.
+        store: where its content is.
+        manifest: what it consists of.
+        members: its layers, as files and archives.
+        fields: what its config says.
+        kind: the kind of place that it is in.
+        notes: what could not be understood.
+    """
+
+    letter: str
+    reference: str
+    store: ReadableStore
+    manifest: Manifest
+    members: tuple[Member, ...]
+    fields: Mapping[str, object]
+    kind: Kind
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def is_local(self) -> bool:
+        """Whether reading it moves no bytes."""
+        return self.kind in _LOCAL
+
+    @property
+    def archives(self) -> dict[Digest, Member]:
+        """The layers that are archives."""
+        return {each.desc.digest: each for each in self.members if each.encoding != "raw"}
+
+    @property
+    def blobs(self) -> dict[Digest, int]:
+        """The sizes of all content."""
+        return {each.digest: each.size for each in self.manifest.children}
+
+
+def diff(
+    a: StrPath,
+    b: StrPath,
+    *,
+    stats: bool = False,
+    archives: bool = False,
+    **options: Unpack[Connection],
+) -> Difference:
+    """What differs between two models.
+
+    Of files whose digests differ, only the headers of weights are read. Where both models are on
+    this machine, the bytes of tensors of the same type and shape are compared as well.
+
+    Args:
+        a: a folder, or a location.
+        b: another one.
+        stats: read these tensors wherever they are, and say how far their numbers are apart.
+        archives: read archives wherever they are, to compare the files in them. Those on this
+            machine are read anyway.
+        **options: see `Connection`.
+
+    Raises:
+        NotFoundError: one of them is not there.
+        InvalidContentError: one of them is damaged.
+    """
+    with ExitStack() as stack:
+        left = _open(stack, "A", places.source(a, options), options)
+        right = _open(stack, "B", places.source(b, options), options)
+        return _compare(left, right, stats, archives, options)
+
+
+def _open(stack: ExitStack, letter: str, ref: Reference, options: Connection) -> _Side:
+    """One of the two models, its content not yet looked at."""
+    if ref.kind is Kind.FOLDER:
+        packed = pack_folder(places.folder(ref), cast(Moving, options))
+        store: ReadableStore = packed
+        manifest, reference = packed.manifest, str(ref)
+    else:
+        store, root = stack.enter_context(places.found(ref, options))
+        manifest, reference = manifest_in(store, root), places.pinned(ref, root)
+    content = understand(store, manifest)
+    side = _Side(letter, reference, store, manifest, content.members, {}, ref.kind)
+    side.fields = _flat(content.fields)
+    side.notes += [f"{letter}: {note}" for note in content.notes]
+    return side
+
+
+def _flat(fields: Mapping[str, Any]) -> dict[str, object]:
+    """The fields with those of `capabilities` beside the others."""
+    flat: dict[str, object] = {}
+    for name, value in fields.items():
+        parts = value.items() if isinstance(value, Mapping) else [(name, value)]
+        flat.update(
+            (key, tuple(each) if isinstance(each, list) else each) for key, each in parts
+        )
+    return flat
+
+
+def _compare(a: _Side, b: _Side, stats: bool, archives: bool, options: Connection) -> Difference:
+    files, same_files = compare_files(*_files(a, b, archives))
+    metadata, annotations = _metadata(a, b), _annotations(a, b)
+    found = _tensors(a, b, files, stats, options)
+    blobs = b.blobs
+    return Difference(
+        a=a.reference,
+        b=b.reference,
+        digest_a=str(a.manifest.descriptor.digest),
+        digest_b=str(b.manifest.descriptor.digest),
+        differs=bool(files or metadata or annotations),
+        files=tuple(files),
+        same_files=same_files,
+        metadata=tuple(metadata),
+        annotations=tuple(annotations),
+        tensors=tuple(each for each in found if each.state != "same"),
+        same_tensors=sum(each.state == "same" for each in found),
+        size_a=sum(a.blobs.values()),
+        size_b=sum(blobs.values()),
+        shared=sum(blobs[digest] for digest in blobs.keys() & a.blobs.keys()),
+        notes=(*a.notes, *b.notes),
+    )
+
+
+def _metadata(a: _Side, b: _Side) -> list[FieldDifference[object]]:
+    return compare_fields(a.fields, b.fields, tuple(FORMS))
+
+
+def _annotations(a: _Side, b: _Side) -> list[FieldDifference[str]]:
+    return compare_fields(a.manifest.annotations, b.manifest.annotations)
+
+
+def _files(a: _Side, b: _Side, archives: bool) -> tuple[list[File], list[File]]:
+    """The files of both sides, those in archives that differ too, as far as these are read."""
+    differing = [
+        member
+        for side, other in ((a, b), (b, a))
+        for digest, member in side.archives.items()
+        if digest not in other.archives
+    ]
+    # Half of it would show each file of the other half as one that is gone, or new.
+    read = archives or all(side.is_local for side in (a, b) if side.archives.keys() & {
+        each.desc.digest for each in differing
+    })
+    return list(_listed(a, b.archives, read)), list(_listed(b, a.archives, read))
+
+
+def _listed(side: _Side, others: Mapping[Digest, Member], read: bool) -> Iterator[File]:
+    """The files of one side.
+
+    Args:
+        side: it.
+        others: the archives of the other side, by their digests.
+        read: whether to look into archives that the other side has not.
+    """
+    for each in side.members:
+        digest = each.desc.digest
+        if each.encoding == "raw":
+            yield File(each.path, each.desc.size, digest, digest)
+        elif read and digest not in others:
+            for entry in listing.contents(each, side.store.fetch(each.desc)):
+                yield File(entry.path, entry.size, entry.digest, digest)
+        elif each.single:
+            yield File(each.path, None, None, digest)
+        else:
+            name = each.desc.annotations.get(TITLE, each.path)
+            yield File(name, each.desc.size, digest, digest, archive=True)
+
+
+def _tensors(
+    a: _Side, b: _Side, files: Sequence[FileDifference], stats: bool, options: Connection
+) -> list[TensorDifference]:
+    """What became of the tensors in files that differ."""
+    report = options.get("report", ignore)
+    jobs = places.jobs(options)
+    left = _weights(a, (each.a for each in files if each.state != "renamed"))
+    right = _weights(b, (each.b for each in files if each.state != "renamed"))
+    headers = [_headers(side, weights, jobs) for side, weights in ((a, left), (b, right))]
+    pairs = pair_tensors(*headers)
+    return tensors.compare(pairs, left, right, statistics=stats, jobs=jobs, report=report)
+
+
+def _weights(side: _Side, files: Iterable[File | None]) -> Weights:
+    """Those files that are weights, are layers themselves, and have a header that can be read."""
+    layers: dict[str, Descriptor] = {}
+    formats: dict[str, str] = {}
+    blobs = {each.desc.digest: each.desc for each in side.members if each.encoding == "raw"}
+    for file in files:
+        if file is None or file.layer not in blobs:
+            continue
+        format = classify(file.path, b"").format
+        if format in READERS and has_header(file.path, format):
+            layers[file.path], formats[file.path] = blobs[file.layer], format
+    return Weights(side.store, layers, formats, not side.is_local)
+
+
+def _headers(side: _Side, weights: Weights, jobs: int) -> dict[str, Header]:
+    """What these files say of themselves. One that is damaged is left out with a note."""
+
+    def task(path: str) -> pool.Task[Header | str | None]:
+        def read(_: pool.Stop) -> Header | str | None:
+            desc = weights.layers[path]
+            try:
+                with RangeStream(side.store, desc) as stream:
+                    return read_header(path, weights.formats[path], stream, desc.size)
+            except InvalidContentError as error:
+                return error.message
+
+        return read
+
+    paths = list(weights.layers)
+    found = pool.run([task(path) for path in paths], jobs) if paths else []
+    headers = {}
+    for path, header in zip(paths, found, strict=True):
+        if isinstance(header, str):
+            side.notes.append(f"{side.letter}: nothing is known of the tensors in {path}: {header}")
+        elif header is not None:
+            headers[path] = header
+    return headers
