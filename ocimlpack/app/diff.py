@@ -170,9 +170,7 @@ def _flat(fields: Mapping[str, Any]) -> dict[str, object]:
     flat: dict[str, object] = {}
     for name, value in fields.items():
         parts = value.items() if isinstance(value, Mapping) else [(name, value)]
-        flat.update(
-            (key, tuple(each) if isinstance(each, list) else each) for key, each in parts
-        )
+        flat.update((key, tuple(each) if isinstance(each, list) else each) for key, each in parts)
     return flat
 
 
@@ -217,9 +215,11 @@ def _files(a: _Side, b: _Side, archives: bool) -> tuple[list[File], list[File]]:
         if digest not in other.archives
     ]
     # Half of it would show each file of the other half as one that is gone, or new.
-    read = archives or all(side.is_local for side in (a, b) if side.archives.keys() & {
-        each.desc.digest for each in differing
-    })
+    read = archives or all(
+        side.is_local
+        for side in (a, b)
+        if side.archives.keys() & {each.desc.digest for each in differing}
+    )
     return list(_listed(a, b.archives, read)), list(_listed(b, a.archives, read))
 
 

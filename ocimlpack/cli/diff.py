@@ -104,8 +104,9 @@ def _summary(found: Difference) -> Iterator[tuple[str, str]]:
         yield "Tensors", text
     new = found.size_b - found.shared
     share = f" ({found.shared / found.size_b:.0%})" if found.size_b else ""
-    yield "Sharing", (
-        f"{render.size(found.shared)} of B{share} is in A already; {render.size(new)} is new"
+    yield (
+        "Sharing",
+        (f"{render.size(found.shared)} of B{share} is in A already; {render.size(new)} is new"),
     )
 
 
@@ -118,7 +119,9 @@ def _counts(order: Sequence[str], states: Sequence[str], same: int = 0) -> str:
 
 
 def _files(differences: Sequence[FileDifference]) -> list[str]:
-    rows = [(_WORDS.get(each.state, each.state), _file_size(each), _path(each)) for each in differences]
+    rows = [
+        (_WORDS.get(each.state, each.state), _file_size(each), _path(each)) for each in differences
+    ]
     return render.table(("CHANGE", "SIZE", "PATH"), rows) if rows else []
 
 

@@ -105,9 +105,9 @@ def compare(
     tasks: list[pool.Task[list[TensorDifference]]] = [
         partial(_compare_group, group, a, b, statistics, report) for group in groups
     ]
-    found = {
-        _key(each): each for results in pool.run(tasks, jobs) for each in results
-    } if tasks else {}
+    found = (
+        {_key(each): each for results in pool.run(tasks, jobs) for each in results} if tasks else {}
+    )
     return [
         found.get(_key(pair)) or TensorDifference(pair.state, pair.name, pair.a, pair.b)
         for pair in pairs
