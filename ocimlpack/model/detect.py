@@ -6,22 +6,19 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import BinaryIO, Final
+from typing import Final
 
 from ocimlpack.errors import InvalidContentError
 from ocimlpack.model import card
 from ocimlpack.model.config import Value, param_size, precisions
 from ocimlpack.model.formats import Role, is_lfs_pointer, weight_rank
-from ocimlpack.model.headers import Header, Tensor, gguf, onnx, safetensors
+from ocimlpack.model.headers import Header, Tensor
+from ocimlpack.model.headers.ggml import is_quantized
+from ocimlpack.model.headers.table import has_header, read_header
 from ocimlpack.model.licenses import recognise
 from ocimlpack.model.tree import Entry
 from ocimlpack.spec.gojson import decode
 
-_READERS: Final[Mapping[str, Callable[[BinaryIO, int], Header]]] = {
-    "safetensors": safetensors.read,
-    "gguf": gguf.read,
-    "onnx": onnx.read,
-}
 _MAX_CONFIG: Final = 10_000_000
 _MAX_INDEX: Final = 100_000_000
 _MAX_TEXT: Final = 1_000_000
@@ -99,19 +96,21 @@ class _Detector:
     def _read_headers(self) -> dict[str, Header]:
         headers = {}
         for path, item in self._items.items():
-            read = _READERS.get(item.role.format or "")
             if is_lfs_pointer(item.head):
                 self.warnings.append(
                     f"{path} is a pointer of Git LFS, not the file itself; `git lfs pull` gets it"
                 )
-            elif item.role.kind == "weight" and read and _has_header(path, item.role.format):
+            elif item.role.kind == "weight" and has_header(path, item.role.format):
                 try:
                     with item.entry.blob.open() as stream:
-                        headers[path] = read(stream, item.entry.size)
+                        header = read_header(path, item.role.format, stream, item.entry.size)
                 except InvalidContentError as error:
                     self.warnings.append(
                         f"{path} seems to be damaged, and nothing is taken from it: {error.message}"
                     )
+                else:
+                    if header is not None:
+                        headers[path] = header
         return headers
 
     def _check_external(self) -> None:
@@ -187,7 +186,7 @@ class _Detector:
         fields.update(_from_headers(headers))
         fields.update(self._from_file("README.md", _read_card))
         counts = self._counts(headers, main)
-        if (precision := precisions(counts)) and not any(map(_is_block, counts)):
+        if (precision := precisions(counts)) and not any(map(is_quantized, counts)):
             fields["precision"] = precision
         if _is_countable(counts, fields) and (size := param_size(sum(counts.values()))):
             fields["paramSize"] = size
@@ -239,16 +238,6 @@ class _Detector:
 
 def _read_card(raw: bytes) -> dict[str, Value]:
     return card.read_card(raw.decode("utf-8", "replace"))
-
-
-def _is_block(name: str) -> bool:
-    """Whether this is one of GGUF's quantised types, whose name goes under `quantization`."""
-    return name.startswith("ggml-")
-
-
-def _has_header(path: str, format: str | None) -> bool:
-    """External data counts as ONNX, too, and has no header."""
-    return format != "onnx" or path.lower().endswith(".onnx")
 
 
 def _from_headers(headers: Mapping[str, Header]) -> dict[str, Value]:

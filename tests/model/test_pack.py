@@ -410,8 +410,13 @@ def test_a_damaged_header_is_a_warning(tmp_path: Path) -> None:
         ),
         (
             "n.onnx",
+            weights.onnx(initializer("w", 1, (4,), location="n.data")),
+            "n.onnx needs 'n.data', which is not packed",
+        ),
+        (
+            "n.onnx",
             weights.onnx(initializer("w", 1, (4,), location="../../etc/passwd")),
-            "n.onnx needs '../../etc/passwd', which is not packed",
+            "n.onnx seems to be damaged, and nothing is taken from it: its data are outside",
         ),
     ],
 )
