@@ -34,6 +34,7 @@ from ocimlpack.spec.manifest import Manifest
 from ocimlpack.spec.mediatypes import TITLE
 from ocimlpack.spec.reference import Kind, Reference
 from ocimlpack.stores.base import ReadableStore
+from ocimlpack.stores.range_stream import RangeStream
 from ocimlpack.transfer import pool
 
 _LOCAL: Final = frozenset({Kind.FOLDER, Kind.LAYOUT, Kind.ARCHIVE, Kind.LOCAL})
@@ -208,18 +209,9 @@ def _annotations(a: _Side, b: _Side) -> list[FieldDifference[str]]:
 
 def _files(a: _Side, b: _Side, archives: bool) -> tuple[list[File], list[File]]:
     """The files of both sides, those in archives that differ too, as far as these are read."""
-    differing = [
-        member
-        for side, other in ((a, b), (b, a))
-        for digest, member in side.archives.items()
-        if digest not in other.archives
-    ]
     # Half of it would show each file of the other half as one that is gone, or new.
-    read = archives or all(
-        side.is_local
-        for side in (a, b)
-        if side.archives.keys() & {each.desc.digest for each in differing}
-    )
+    differing = [side for side, other in ((a, b), (b, a)) if side.archives.keys() - other.archives]
+    read = archives or all(side.is_local for side in differing)
     return list(_listed(a, b.archives, read)), list(_listed(b, a.archives, read))
 
 
@@ -232,17 +224,18 @@ def _listed(side: _Side, others: Mapping[Digest, Member], read: bool) -> Iterato
         read: whether to look into archives that the other side has not.
     """
     for each in side.members:
-        digest = each.desc.digest
+        digest, size = str(each.desc.digest), each.desc.size
         if each.encoding == "raw":
-            yield File(each.path, each.desc.size, digest, digest)
-        elif read and digest not in others:
+            yield File(each.path, size, digest, digest)
+        elif read and each.desc.digest not in others:
             for entry in listing.contents(each, side.store.fetch(each.desc)):
-                yield File(entry.path, entry.size, entry.digest, digest)
+                yield File(entry.path, entry.size, str(entry.digest), digest)
         elif each.single:
             yield File(each.path, None, None, digest)
         else:
-            name = each.desc.annotations.get(TITLE, each.path)
-            yield File(name, each.desc.size, digest, digest, archive=True)
+            # Several archives may fill one folder, so the folder is no name for them.
+            name = each.desc.annotations.get(TITLE) or f"{each.path}:{each.desc.digest.hex[:12]}"
+            yield File(name, size, digest, digest, archive=True)
 
 
 def _tensors(
@@ -262,12 +255,12 @@ def _weights(side: _Side, files: Iterable[File | None]) -> Weights:
     """Those files that are weights, are layers themselves, and have a header that can be read."""
     layers: dict[str, Descriptor] = {}
     formats: dict[str, str] = {}
-    blobs = {each.desc.digest: each.desc for each in side.members if each.encoding == "raw"}
+    blobs = {str(each.desc.digest): each.desc for each in side.members if each.encoding == "raw"}
     for file in files:
         if file is None or file.layer not in blobs:
             continue
         format = classify(file.path, b"").format
-        if format in READERS and has_header(file.path, format):
+        if format is not None and format in READERS and has_header(file.path, format):
             layers[file.path], formats[file.path] = blobs[file.layer], format
     return Weights(side.store, layers, formats, not side.is_local)
 

@@ -28,6 +28,7 @@ _WIDE: Final = 60
 """Characters of a value that text shows."""
 
 _FILE_STATES: Final = ("added", "removed", "renamed", "changed", "unknown")
+_FIELD_STATES: Final = ("added", "removed", "changed")
 _TENSOR_STATES: Final = ("added", "removed", "reshaped", "retyped", "changed", "unknown", "same")
 _WORDS: Final = {"unknown": "not compared"}
 
@@ -97,17 +98,22 @@ def _summary(found: Difference) -> Iterator[tuple[str, str]]:
     if changed:
         yield "Metadata", _counts(("added", "removed", "changed"), [each.state for each in changed])
     if found.tensors or found.same_tensors:
-        states = [each.state for each in found.tensors]
-        text = _counts(_TENSOR_STATES, states, found.same_tensors)
-        if "unknown" in states:
-            text += " (--stats compares the values)"
-        yield "Tensors", text
+        yield "Tensors", _tensor_counts(found)
     new = found.size_b - found.shared
     share = f" ({found.shared / found.size_b:.0%})" if found.size_b else ""
     yield (
         "Sharing",
         (f"{render.size(found.shared)} of B{share} is in A already; {render.size(new)} is new"),
     )
+
+
+def _tensor_counts(found: Difference) -> str:
+    states: list[str] = [each.state for each in found.tensors]
+    parts = [_counts(_TENSOR_STATES, states)] if states else []
+    if found.same_tensors:
+        parts.append(f"{found.same_tensors:,} same in the files that differ")
+    hint = " (--stats compares the values)" if "unknown" in states else ""
+    return ", ".join(parts) + hint
 
 
 def _counts(order: Sequence[str], states: Sequence[str], same: int = 0) -> str:
@@ -159,17 +165,18 @@ def _tensors(differences: Sequence[TensorDifference]) -> list[str]:
     """Those that are known to differ: the most changed ones first, where that was computed."""
     known = [each for each in differences if each.state != "unknown"]
     known.sort(key=lambda each: (_TENSOR_STATES.index(each.state), -_mean(each.values)))
-    rows = [
-        (each.state, *_tensor(each), *_apart(each.values), each.name) for each in known[:_SHOWN]
-    ]
-    if not rows:
+    shown = known[:_SHOWN]
+    if not shown:
         return []
-    headers = ("CHANGE", "TYPE", "SHAPE", "MEAN", "MAX", "DIFFER", "TENSOR")
-    if all(each.values is None for each in known):
-        rows = [(*row[:3], row[6]) for row in rows]
-        headers = (*headers[:3], headers[6])
+    headers: tuple[str, ...] = ("CHANGE", "TYPE", "SHAPE")
+    rows: list[tuple[str, ...]]
+    if any(each.values for each in known):
+        headers += ("MEAN", "MAX", "DIFFER")
+        rows = [(each.state, *_tensor(each), *_apart(each.values), each.name) for each in shown]
+    else:
+        rows = [(each.state, *_tensor(each), each.name) for each in shown]
     more = [f"and {len(known) - _SHOWN:,} more; --json has them all"] if known[_SHOWN:] else []
-    return render.table(headers, rows, right="") + more
+    return render.table((*headers, "TENSOR"), rows) + more
 
 
 def _mean(values: Apart | None) -> float:

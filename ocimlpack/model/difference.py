@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from typing import Generic, Literal, TypeVar
 
 from ocimlpack.model.headers import Header, Tensor
-from ocimlpack.spec.digest import Digest
 
 FileState = Literal["added", "removed", "changed", "renamed", "unknown"]
 """`renamed` is the same content under another path; `unknown` a file that is in an archive which
@@ -32,15 +31,15 @@ class File:
     Attributes:
         path: where it is in the model. For an archive the folder that it fills.
         size: its bytes; of a file in an archive that was not read, None.
-        digest: the digest of its bytes, None where that is not known.
-        layer: the digest of the layer that holds it.
+        digest: the digest of its bytes as text, None where that is not known.
+        layer: the digest of the layer that holds it, as text.
         archive: whether this stands for all the files in an archive.
     """
 
     path: str
     size: int | None
-    digest: Digest | None
-    layer: Digest
+    digest: str | None
+    layer: str
     archive: bool = False
 
 
@@ -149,7 +148,7 @@ def _state(a: File, b: File) -> FileState | None:
 
 def _renamed(gone: dict[str, File], come: dict[str, File]) -> Iterator[FileDifference]:
     """Pairs of the same content, taken out of both."""
-    by_content: dict[tuple[Digest, bool], list[str]] = {}
+    by_content: dict[tuple[str, bool], list[str]] = {}
     for path, file in gone.items():
         if file.digest is not None and file.size:
             by_content.setdefault((file.digest, file.archive), []).append(path)

@@ -16,7 +16,7 @@ from ocimlpack.errors import UnavailableError, UnsupportedError
 from ocimlpack.model import values as arithmetic
 from ocimlpack.model.difference import Place, TensorPair, TensorState
 from ocimlpack.model.values import Apart, Comparison
-from ocimlpack.progress import Began, Ended, Moved, Planned, Reporter, ignore
+from ocimlpack.progress import Began, Ended, Moved, Planned, Reporter, Warned, ignore
 from ocimlpack.spec.descriptor import Descriptor
 from ocimlpack.stores.base import RangeReader, ReadableStore, capability
 from ocimlpack.transfer import pool
@@ -26,6 +26,9 @@ _PIECE: Final = 256 * 1024
 
 _BLOCK: Final = 4 * 1024 * 1024
 """Bytes that are read at a time at least: many tensors are smaller than a request is worth."""
+
+_PATIENCE: Final = 30
+"""Seconds that nobody is told of beforehand."""
 
 DENSE: Final = frozenset({"safetensors", "gguf"})
 """Formats that hold a tensor's numbers one after the other, the innermost dimension first, and
@@ -100,8 +103,9 @@ def compare(
     readable.sort(key=_by_files)
     groups = [list(group) for _, group in groupby(readable, key=lambda pair: _by_files(pair)[:2])]
     if groups:
-        size = sum(_size(pair.b) for pair in readable)
-        report(Planned("comparing", len(groups), size))
+        report(Planned("comparing", len(groups), sum(_size(pair.b) for pair in readable)))
+        if statistics:
+            _warn_if_slow(readable, report)
     tasks: list[pool.Task[list[TensorDifference]]] = [
         partial(_compare_group, group, a, b, statistics, report) for group in groups
     ]
@@ -114,9 +118,17 @@ def compare(
     ]
 
 
-def numbers(differences: Iterable[TensorPair]) -> int:
-    """How many numbers there are to compare."""
-    return sum(pair.b.tensor.count for pair in differences if pair.a and pair.b)
+def _warn_if_slow(pairs: Iterable[TensorPair], report: Reporter) -> None:
+    """Say before it begins that it takes minutes, and what would help."""
+    count = sum(pair.b.tensor.count for pair in pairs if pair.b)
+    if count > _PATIENCE * arithmetic.PLAIN_PACE and not arithmetic.has_numpy():
+        minutes = max(1, round(count / arithmetic.PLAIN_PACE / 60))
+        report(
+            Warned(
+                f"comparing {count:,} numbers takes some {minutes:,} minutes; with numpy "
+                "(pip install 'ocimlpack[stats]') it takes a tenth of that"
+            )
+        )
 
 
 def _key(each: TensorPair | TensorDifference) -> tuple[str, str, str]:

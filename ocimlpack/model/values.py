@@ -138,12 +138,10 @@ def _compare_fast(numpy: Any, ours: tuple[str, bytes], theirs: tuple[str, bytes]
     with numpy.errstate(all="ignore"):
         a, b = _array(numpy, *ours), _array(numpy, *theirs)
         apart = numpy.abs(a - b)
-    differ = (a != b) & ~(numpy.isnan(a) & numpy.isnan(b))
-    finite = differ & numpy.isfinite(apart)
-    changed, counted = int(differ.sum()), int(finite.sum())
-    gaps = apart[finite]
-    largest = float(gaps.max()) if counted else 0.0
-    return changed, changed - counted, float(gaps.sum()), largest
+        differ = (a != b) & ~(numpy.isnan(a) & numpy.isnan(b))
+        gaps = apart[differ & numpy.isfinite(apart)]
+        changed, counted = int(differ.sum()), len(gaps)
+        return changed, changed - counted, float(gaps.sum()), float(gaps.max(initial=0.0))
 
 
 def _numbers(type: str, raw: bytes) -> Numbers:

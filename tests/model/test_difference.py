@@ -15,9 +15,9 @@ from ocimlpack.spec.digest import Digest
 
 
 def file(path: str, content: str | None = "", *, layer: str | None = None) -> File:
-    digest = None if content is None else Digest.of(content.encode())
+    digest = None if content is None else str(Digest.of(content.encode()))
     size = None if content is None else len(content)
-    return File(path, size, digest, Digest.of((layer or content or path).encode()))
+    return File(path, size, digest, str(Digest.of((layer or content or path).encode())))
 
 
 def states(a: list[File], b: list[File]) -> dict[str, str]:
