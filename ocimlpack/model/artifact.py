@@ -31,6 +31,7 @@ class Member:
         confined: whether all in the archive lies below `path`.
         below: the archive's folder whose content counts; its name is no part of the paths, and
             what is elsewhere in the archive is passed over. None where all of it counts.
+        into: the folder that the archive's paths are in, where they are not from the top.
         level: which member covers which, where archives may hold the same paths: the one with the
             higher level is what is seen. None where nothing may be there twice.
     """
@@ -43,6 +44,7 @@ class Member:
     single: bool = True
     confined: bool = False
     below: str | None = None
+    into: str = ""
     level: int | None = None
 
 

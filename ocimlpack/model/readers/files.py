@@ -5,6 +5,9 @@ https://oras.land/docs/how_to_guides/pushing_and_pulling
 
 from __future__ import annotations
 
+import re
+from typing import Final
+
 from ocimlpack.errors import UnsupportedError
 from ocimlpack.model.artifact import Member
 from ocimlpack.model.readers import annotated
@@ -15,7 +18,25 @@ from ocimlpack.spec import mediatypes
 from ocimlpack.spec.descriptor import Descriptor
 from ocimlpack.spec.manifest import Manifest
 
-_SHOWN = 4
+_SHOWN: Final = 4
+
+_ENDINGS: Final = {
+    "gguf": ".gguf",
+    "safetensors": ".safetensors",
+    "onnx": ".onnx",
+    "gzip": ".gz",
+    "zstd": ".zst",
+    "tar": ".tar",
+    "zip": ".zip",
+    "json": ".json",
+    "yaml": ".yaml",
+    "xml": ".xml",
+    "wasm": ".wasm",
+    "markdown": ".md",
+    "html": ".html",
+    "plain": ".txt",
+}
+"""A word in a media type's second half, and what names of such files end with."""
 
 
 def read_members(source: Source) -> Found | None:
@@ -39,16 +60,25 @@ def read_fields(source: Source) -> Fields:
     return {}
 
 
-def _each_once(layers: tuple[Descriptor, ...]) -> tuple[Descriptor, ...]:
-    return tuple({layer.digest: layer for layer in layers}.values())
-
-
 def _made_up(layer: Descriptor) -> Member:
     return Member(f"{layer.digest.hex[:12]}{_ending(layer.media_type)}", layer, "file")
 
 
 def _ending(media_type: str) -> str:
+    """What the name of such a file ends with; nothing where the media type doesn't tell.
+
+    Structured syntax suffixes: https://www.rfc-editor.org/rfc/rfc6838#section-4.2.8
+    """
+    kind = media_type.partition("/")[2].lower()
+    for word, ending in _ENDINGS.items():
+        if word in re.split(r"[.+-]", kind):
+            # An archive in another one's wrapping: `tar+gzip`
+            return f".tar{ending}" if "tar" in kind and ending in {".gz", ".zst"} else ending
     return ""
+
+
+def _each_once(layers: tuple[Descriptor, ...]) -> tuple[Descriptor, ...]:
+    return tuple({layer.digest: layer for layer in layers}.values())
 
 
 def _guessed(manifest: Manifest) -> str:

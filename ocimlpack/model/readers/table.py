@@ -85,6 +85,19 @@ READERS: Final = (
         ),
         layers=("application/vnd.cncf.model.", "application/vnd.cnai.model."),
     ),
+    Reader(
+        "modelkit",
+        configs=("application/vnd.kitops.modelkit.config.",),
+        artifacts=("application/vnd.kitops.modelkit.manifest.v1+json",),
+        layers=("application/vnd.kitops.modelkit.",),
+    ),
+    Reader(
+        "docker-model",
+        configs=("application/vnd.docker.ai.model.config.",),
+        layers=("application/vnd.docker.ai.",),
+    ),
+    Reader("ollama", layers=("application/vnd.ollama.image.",)),
+    Reader("omlmd", configs=("application/x-config",), layers=("application/x-mlmodel",)),
     Reader("files", always=True),
 )
 """Every reader; the first that takes an artifact has it."""
