@@ -34,7 +34,7 @@ from ocimlpack.spec.manifest import Manifest
 from ocimlpack.spec.mediatypes import TITLE
 from ocimlpack.spec.reference import Kind, Reference
 from ocimlpack.stores.base import ReadableStore
-from ocimlpack.stores.range_stream import RangeStream
+from ocimlpack.stores.range_stream import seekable
 from ocimlpack.transfer import pool
 
 _LOCAL: Final = frozenset({Kind.FOLDER, Kind.LAYOUT, Kind.ARCHIVE, Kind.LOCAL})
@@ -272,7 +272,7 @@ def _headers(side: _Side, weights: Weights, jobs: int) -> dict[str, Header]:
         def read(_: pool.Stop) -> Header | str | None:
             desc = weights.layers[path]
             try:
-                with RangeStream(side.store, desc) as stream:
+                with seekable(side.store, desc) as stream:
                     return read_header(path, weights.formats[path], stream, desc.size)
             except InvalidContentError as error:
                 return error.message

@@ -94,17 +94,15 @@ def _summary(found: Difference) -> Iterator[tuple[str, str]]:
         yield "Same", "all of it" if same else "files and metadata; only the manifests differ"
         return
     yield "Files", _counts(_FILE_STATES, [each.state for each in found.files], found.same_files)
-    changed = [*found.metadata, *found.annotations]
-    if changed:
-        yield "Metadata", _counts(("added", "removed", "changed"), [each.state for each in changed])
+    fields: list[str] = [each.state for each in found.metadata]
+    fields += [each.state for each in found.annotations]
+    if fields:
+        yield "Metadata", _counts(_FIELD_STATES, fields)
     if found.tensors or found.same_tensors:
         yield "Tensors", _tensor_counts(found)
-    new = found.size_b - found.shared
     share = f" ({found.shared / found.size_b:.0%})" if found.size_b else ""
-    yield (
-        "Sharing",
-        (f"{render.size(found.shared)} of B{share} is in A already; {render.size(new)} is new"),
-    )
+    there, new = render.size(found.shared), render.size(found.size_b - found.shared)
+    yield "Sharing", f"{there} of B{share} is in A already; {new} is new"
 
 
 def _tensor_counts(found: Difference) -> str:
