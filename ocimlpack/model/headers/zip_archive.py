@@ -61,6 +61,7 @@ class ZipArchive:
 
     Attributes:
         members: what the directory names, in the order in which it lies in the file.
+        end: where the members end and the directory begins.
     """
 
     def __init__(self, stream: BinaryIO, size: int) -> None:
@@ -72,7 +73,7 @@ class ZipArchive:
         """
         self._stream = stream
         start, length, count = self._find_directory(size)
-        self._end = start
+        self.end = start
         if length > _MAX_DIRECTORY or count > _MAX_MEMBERS:
             raise InvalidContentError(f"its directory has {count:,} members, {length:,} bytes")
         raw = self._exactly(start, length)
@@ -145,7 +146,7 @@ class ZipArchive:
         """
         signature, name, extra = _LOCAL.unpack(self._exactly(member.header, _LOCAL.size))
         start = member.header + _LOCAL.size + int(name) + int(extra)
-        if signature != b"PK\x03\x04" or start + member.packed > self._end:
+        if signature != b"PK\x03\x04" or start + member.packed > self.end:
             raise InvalidContentError(f"its member {member.name!r:.80} is damaged")
         return start
 
@@ -191,7 +192,7 @@ class ZipArchive:
             wide = _wide(raw[at + name : at + name + extra], size, packed, header)
             size, packed, header = wide
             at += name + extra + comment
-            if header + _LOCAL.size + packed > self._end:
+            if header + _LOCAL.size + packed > self.end:
                 raise InvalidContentError("its members lie beyond its directory; is it damaged?")
             found.append(Member(text, header, packed, size, crc, flags, method))
         if len(found) != count:
