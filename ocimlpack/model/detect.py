@@ -6,10 +6,10 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, TypeVar
 
 from ocimlpack.errors import InvalidContentError
-from ocimlpack.model import card
+from ocimlpack.model import card, facts
 from ocimlpack.model.config import Value, param_size, precisions
 from ocimlpack.model.formats import Role, is_lfs_pointer, weight_rank
 from ocimlpack.model.headers import Header, Tensor
@@ -23,6 +23,9 @@ _MAX_CONFIG: Final = 10_000_000
 _MAX_INDEX: Final = 100_000_000
 _MAX_TEXT: Final = 1_000_000
 
+_GUESSED: Final = frozenset({"architecture", "inputTypes", "outputTypes"})
+"""Fields that follow from a `config.json`, a GGUF's keys, or the card's task."""
+
 _LICENSE_NAME: Final = re.compile(r"(?:licen[cs]e|copying)(?:\.(?:txt|md))?", re.IGNORECASE)
 _INDEX_NAME: Final = "model.safetensors.index.json"
 _SPLIT: Final = re.compile(r"-\d{5}-of-\d{5}(?=\.)")
@@ -31,6 +34,9 @@ _SPLIT: Final = re.compile(r"-\d{5}-of-\d{5}(?=\.)")
 # parameters there are. From this share on, whole numbers are taken for packed ones.
 _PACKED_SHARE: Final = 0.05
 _PACKED: Final = frozenset({"uint8", "int32", "uint32"})
+
+
+Said = TypeVar("Said")
 
 
 @dataclass(slots=True)
@@ -63,10 +69,14 @@ class Detected:
 
     Attributes:
         fields: fields of the config.
+        facts: what the config has no field for, by the names that `facts` has.
+        guessed: the fields that no file says: they were concluded from others.
         warnings: what a person should know.
     """
 
     fields: Mapping[str, Value]
+    facts: Mapping[str, str]
+    guessed: frozenset[str]
     warnings: tuple[str, ...]
 
 
@@ -81,14 +91,18 @@ def detect(items: Sequence[Item]) -> Detected:
     detector = _Detector(items)
     fields = detector.fields()
     detector.check_weights()
-    return Detected(fields, tuple(detector.warnings))
+    guessed = detector.guessed & fields.keys()
+    return Detected(fields, detector.facts(fields), guessed, tuple(detector.warnings))
 
 
 class _Detector:
     def __init__(self, items: Sequence[Item]) -> None:
         self._items = {item.path: item for item in items}
         self._indexes: dict[str, frozenset[str]] = {}
+        self._main: dict[str, Header] = {}
+        self._tensors: list[Tensor] = []
         self.warnings: list[str] = []
+        self.guessed = _GUESSED
         self._headers = self._read_headers()
         self._check_external()
         self._check_indexes()
@@ -185,16 +199,33 @@ class _Detector:
             fields.pop("precision", None)
         fields.update(_from_headers(headers))
         fields.update(self._from_file("README.md", _read_card))
-        counts = self._counts(headers, main)
+        self._main, self._tensors = headers, self._counted(headers, main)
+        counts = _count(self._tensors)
         if (precision := precisions(counts)) and not any(map(is_quantized, counts)):
             fields["precision"] = precision
         if _is_countable(counts, fields) and (size := param_size(sum(counts.values()))):
             fields["paramSize"] = size
+        if weights and weights[0].path not in headers:
+            self.guessed |= {"format"}  # by its name
         return fields
 
-    def _counts(self, headers: Mapping[str, Header], format: str | None) -> Counter[str]:
+    def facts(self, fields: Mapping[str, Value]) -> dict[str, str]:
+        """What the config has no field for; later sources win over earlier ones."""
+        found = {
+            **facts.from_headers(self._main.values()),
+            **self._from_file("config.json", facts.from_config),
+            **self._from_file("README.md", facts.from_card),
+        }
+        counts = _count(self._tensors)
+        found["tensors"] = len(self._tensors)
+        if _is_countable(counts, fields):
+            found["parameters"] = sum(counts.values())
+        return facts.usable(found)
+
+    def _counted(self, headers: Mapping[str, Header], format: str | None) -> list[Tensor]:
+        """The tensors of the model, each once."""
         if format == "safetensors":
-            return _sum_folders(self._loaded(headers))
+            return _of_folders(self._loaded(headers))
         return _agreed(headers)
 
     def _loaded(self, headers: Mapping[str, Header]) -> dict[str, Header]:
@@ -220,14 +251,16 @@ class _Detector:
         license = found.pop() if len(found) == 1 else None
         return {"licenses": (license,)} if license else {}
 
-    def _from_file(self, name: str, read: Callable[[bytes], dict[str, Value]]) -> dict[str, Value]:
+    def _from_file(self, name: str, read: Callable[[bytes], dict[str, Said]]) -> dict[str, Said]:
         item = self._named(name)
         if item is None or item.entry.size > _MAX_CONFIG or is_lfs_pointer(item.head):
             return {}
         try:
             return read(item.entry.blob.head(_MAX_CONFIG))
         except InvalidContentError as error:
-            self.warnings.append(f"{item.path} is not taken into account: {error.message}")
+            warning = f"{item.path} is not taken into account: {error.message}"
+            if warning not in self.warnings:
+                self.warnings.append(warning)
             return {}
 
     def _named(self, name: str) -> Item | None:
@@ -254,8 +287,8 @@ def _from_headers(headers: Mapping[str, Header]) -> dict[str, Value]:
     )
 
 
-def _sum_folders(headers: Mapping[str, Header]) -> Counter[str]:
-    """Numbers by type over all shards.
+def _of_folders(headers: Mapping[str, Header]) -> list[Tensor]:
+    """The tensors of all shards.
 
     In one folder, a tensor is counted once by its name: variants of the same weights lie side by
     side. Folders are parts of one model, as in a pipeline of several networks.
@@ -265,11 +298,11 @@ def _sum_folders(headers: Mapping[str, Header]) -> Counter[str]:
         known = folders.setdefault(path.rpartition("/")[0], {})
         for name, tensor in header.tensors.items():
             known.setdefault(name, tensor)
-    return _count(tensor for folder in folders.values() for tensor in folder.values())
+    return [tensor for folder in folders.values() for tensor in folder.values()]
 
 
-def _agreed(headers: Mapping[str, Header]) -> Counter[str]:
-    """Numbers by type of the one model that the files hold; none if they hold different ones.
+def _agreed(headers: Mapping[str, Header]) -> list[Tensor]:
+    """The tensors of the one model that the files hold; none if they hold different ones.
 
     A file is a whole model here, or one of the parts that `-00001-of-00003` marks.
     """
@@ -277,8 +310,8 @@ def _agreed(headers: Mapping[str, Header]) -> Counter[str]:
     for path, header in headers.items():
         if header.role is None:
             models.setdefault(_SPLIT.sub("", path), []).extend(header.tensors.values())
-    counts = [_count(tensors) for tensors in models.values()]
-    return counts[0] if counts and all(each == counts[0] for each in counts) else Counter()
+    first, *others = models.values() or [[]]
+    return first if all(_count(each) == _count(first) for each in others) else []
 
 
 def _count(tensors: Iterable[Tensor]) -> Counter[str]:

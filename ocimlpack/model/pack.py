@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Final
 
 from ocimlpack.errors import InputError, NotFoundError
-from ocimlpack.model import metadata, times
+from ocimlpack.model import facts, metadata, times
 from ocimlpack.model.config import Fields, Value, check, encode_config, encode_image_config
 from ocimlpack.model.detect import Item, detect
 from ocimlpack.model.digests import DigestCache
@@ -164,14 +164,21 @@ def plan(folder: Path, options: Options = DEFAULTS) -> Plan:
     items, unmatched = _classify(entries, about)
     detected = detect(items)
     items.sort(key=_place)
+    given = {**about.fields, **_given(options, created)}
+    fields = _merge(detected.fields, given)
     annotations = {mediatypes.CREATED: created} if created else {}
     annotations |= {**about.annotations, **options.annotations}
+    if custom is None:
+        # A config that somebody brought along says what it says, and needs nothing from here.
+        annotations = facts.write(
+            fields, detected.facts, annotations, given=given.keys(), guessed=detected.guessed
+        )
     if "" in annotations:
         raise InputError("an annotation has no name")
     layers = arrange([_planned(item) for item in items])
     return Plan(
         layers=layers,
-        fields=_merge(detected.fields, about.fields, _given(options, created)),
+        fields=fields,
         annotations=annotations,
         artifact_type=kind,
         config=custom,
@@ -305,9 +312,7 @@ def _given(options: Options, created: str | None) -> dict[str, Value]:
     return {name: check(name, value) for name, value in given.items() if value is not None}
 
 
-def _merge(
-    detected: Fields, said: Mapping[str, Value | None], given: Mapping[str, Value]
-) -> dict[str, Value]:
-    """What is detected, then what the metadata file says, then the options."""
-    merged = {**detected, **said, **given}
+def _merge(detected: Fields, given: Mapping[str, Value | None]) -> dict[str, Value]:
+    """What is detected, but where a person has said something, that."""
+    merged = {**detected, **given}
     return {name: value for name, value in merged.items() if value is not None}
