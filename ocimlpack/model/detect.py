@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 from ocimlpack.errors import InvalidContentError
-from ocimlpack.model import card
+from ocimlpack.model import card, parameters
 from ocimlpack.model.config import Value, param_size, precisions
 from ocimlpack.model.formats import Role, is_lfs_pointer, weight_rank
-from ocimlpack.model.headers import Header, Tensor
+from ocimlpack.model.headers import Header
 from ocimlpack.model.headers.ggml import is_quantized
 from ocimlpack.model.headers.table import has_header, read_header
 from ocimlpack.model.licenses import recognise
@@ -25,12 +24,6 @@ _MAX_TEXT: Final = 1_000_000
 
 _LICENSE_NAME: Final = re.compile(r"(?:licen[cs]e|copying)(?:\.(?:txt|md))?", re.IGNORECASE)
 _INDEX_NAME: Final = "model.safetensors.index.json"
-_SPLIT: Final = re.compile(r"-\d{5}-of-\d{5}(?=\.)")
-
-# With weights packed several to a number, as 4-bit methods do, shapes say nothing about how many
-# parameters there are. From this share on, whole numbers are taken for packed ones.
-_PACKED_SHARE: Final = 0.05
-_PACKED: Final = frozenset({"uint8", "int32", "uint32"})
 
 
 @dataclass(slots=True)
@@ -185,17 +178,15 @@ class _Detector:
             fields.pop("precision", None)
         fields.update(_from_headers(headers))
         fields.update(self._from_file("README.md", _read_card))
-        counts = self._counts(headers, main)
+        counts = parameters.count(self._loaded(headers) if main == "safetensors" else headers, main)
         if (precision := precisions(counts)) and not any(map(is_quantized, counts)):
             fields["precision"] = precision
-        if _is_countable(counts, fields) and (size := param_size(sum(counts.values()))):
+        quantization = fields.get("quantization")
+        if parameters.is_countable(counts, quantization, main) and (
+            size := param_size(sum(counts.values()))
+        ):
             fields["paramSize"] = size
         return fields
-
-    def _counts(self, headers: Mapping[str, Header], format: str | None) -> Counter[str]:
-        if format == "safetensors":
-            return _sum_folders(self._loaded(headers))
-        return _agreed(headers)
 
     def _loaded(self, headers: Mapping[str, Header]) -> dict[str, Header]:
         """The headers of the files that a loader takes: where there is an index, those it names.
@@ -252,44 +243,3 @@ def _from_headers(headers: Mapping[str, Header]) -> dict[str, Value]:
     return card.usable(
         {name: (value,) if name in listed else value for name, value in agreed.items()}
     )
-
-
-def _sum_folders(headers: Mapping[str, Header]) -> Counter[str]:
-    """Numbers by type over all shards.
-
-    In one folder, a tensor is counted once by its name: variants of the same weights lie side by
-    side. Folders are parts of one model, as in a pipeline of several networks.
-    """
-    folders: dict[str, dict[str, Tensor]] = {}
-    for path, header in headers.items():
-        known = folders.setdefault(path.rpartition("/")[0], {})
-        for name, tensor in header.tensors.items():
-            known.setdefault(name, tensor)
-    return _count(tensor for folder in folders.values() for tensor in folder.values())
-
-
-def _agreed(headers: Mapping[str, Header]) -> Counter[str]:
-    """Numbers by type of the one model that the files hold; none if they hold different ones.
-
-    A file is a whole model here, or one of the parts that `-00001-of-00003` marks.
-    """
-    models: dict[str, list[Tensor]] = {}
-    for path, header in headers.items():
-        if header.role is None:
-            models.setdefault(_SPLIT.sub("", path), []).extend(header.tensors.values())
-    counts = [_count(tensors) for tensors in models.values()]
-    return counts[0] if counts and all(each == counts[0] for each in counts) else Counter()
-
-
-def _count(tensors: Iterable[Tensor]) -> Counter[str]:
-    counts: Counter[str] = Counter()
-    for tensor in tensors:
-        counts[tensor.type] += tensor.count
-    return counts
-
-
-def _is_countable(counts: Mapping[str, int], fields: Mapping[str, Value]) -> bool:
-    if not fields.get("quantization") or fields.get("format") == "gguf":
-        return True
-    packed = sum(count for name, count in counts.items() if name in _PACKED)
-    return packed < _PACKED_SHARE * sum(counts.values())
