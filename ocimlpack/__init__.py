@@ -95,7 +95,7 @@ if TYPE_CHECKING:
         UnsupportedError,
     )
     from ocimlpack.model.difference import FieldDifference, FileDifference
-    from ocimlpack.model.tensors import TensorDifference
+    from ocimlpack.model.tensor_difference import TensorDifference
     from ocimlpack.progress import (
         Began,
         Ended,
@@ -113,7 +113,7 @@ _HOMES = {
     "ocimlpack.app.diagnosis": ("Diagnosis",),
     "ocimlpack.app.diff": ("Difference", "diff"),
     "ocimlpack.model.difference": ("FieldDifference", "FileDifference"),
-    "ocimlpack.model.tensors": ("TensorDifference",),
+    "ocimlpack.model.tensor_difference": ("TensorDifference",),
     "ocimlpack.app.doctor": ("doctor",),
     "ocimlpack.app.ocir": (
         "OcirImage",

@@ -7,11 +7,11 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Any, Final, Unpack, cast
 
-from ocimlpack.app import places
+from ocimlpack.app import lineage, places
 from ocimlpack.app.moving import pack_folder
 from ocimlpack.app.options import Connection, Moving, StrPath
 from ocimlpack.errors import InvalidContentError
-from ocimlpack.model import listing, tensors
+from ocimlpack.model import facts, listing, tensors
 from ocimlpack.model.artifact import Member
 from ocimlpack.model.config import FORMS
 from ocimlpack.model.difference import (
@@ -121,7 +121,7 @@ class _Side:
 
 def diff(
     a: StrPath,
-    b: StrPath,
+    b: StrPath | None = None,
     *,
     stats: bool = False,
     archives: bool = False,
@@ -134,7 +134,8 @@ def diff(
 
     Args:
         a: a folder, or a location.
-        b: another one.
+        b: another one. Without it, `a` is compared with the base that it records: the base is A in
+            the result, and `a` is B.
         stats: read these tensors wherever they are, and say how far their numbers are apart.
         archives: read archives wherever they are, to compare the files in them. Those on this
             machine are read anyway.
@@ -142,11 +143,18 @@ def diff(
 
     Raises:
         NotFoundError: one of them is not there.
+        InputError: there is no `b`, and `a` records no base.
         InvalidContentError: one of them is damaged.
     """
     with ExitStack() as stack:
-        left = _open(stack, "A", places.source(a, options), options)
-        right = _open(stack, "B", places.source(b, options), options)
+        first = places.source(a, options)
+        if b is None:
+            right = _open(stack, "B", first, options)
+            base = lineage.base_of(first, right.manifest.annotations, options)
+            left = _open(stack, "A", base, options)
+        else:
+            left = _open(stack, "A", first, options)
+            right = _open(stack, "B", places.source(b, options), options)
         return _compare(left, right, stats, archives, options)
 
 
@@ -200,11 +208,34 @@ def _compare(a: _Side, b: _Side, stats: bool, archives: bool, options: Connectio
 
 
 def _metadata(a: _Side, b: _Side) -> list[FieldDifference[object]]:
-    return compare_fields(a.fields, b.fields, tuple(FORMS))
+    """Fields of the config, and facts: the latter only where whoever packed it knew of facts."""
+    ours, theirs = (_said(side, other) for side, other in ((a, b), (b, a)))
+    return compare_fields(ours, theirs, (*FORMS, *facts.FACTS))
+
+
+def _said(side: _Side, other: _Side) -> dict[str, object]:
+    """What one side says that the other might have said as well."""
+    said: dict[str, object] = dict(side.fields)
+    if facts.origins_in(other.manifest.annotations):
+        said.update(facts.facts_in(side.manifest.annotations))
+    if other.kind is Kind.FOLDER:
+        # What a person said when the model was packed is in none of its files.
+        for name, origin in facts.origins_in(side.manifest.annotations).items():
+            if origin == "given" and name not in other.fields:
+                said.pop(name, None)
+    return said
 
 
 def _annotations(a: _Side, b: _Side) -> list[FieldDifference[str]]:
-    return compare_fields(a.manifest.annotations, b.manifest.annotations)
+    ours, theirs = (facts.others_in(side.manifest.annotations) for side in (a, b))
+    if Kind.FOLDER in {a.kind, b.kind}:
+        # A folder has those of its `model.yaml` and no others.
+        both = ours.keys() & theirs.keys()
+        ours, theirs = (
+            {key: text for key, text in each.items() if key in both or side.kind is Kind.FOLDER}
+            for each, side in ((ours, a), (theirs, b))
+        )
+    return compare_fields(ours, theirs)
 
 
 def _files(a: _Side, b: _Side, archives: bool) -> tuple[list[File], list[File]]:

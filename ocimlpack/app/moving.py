@@ -11,7 +11,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Final, Unpack, cast
 
-from ocimlpack.app import audit, fallback, places
+from ocimlpack.app import audit, fallback, lineage, places
 from ocimlpack.app.options import Connection, Moving, Packing, StrPath
 from ocimlpack.app.results import Content, Transferred
 from ocimlpack.errors import InputError, NotFoundError, UnsupportedError
@@ -204,6 +204,7 @@ def _plan(folder: Path, options: Moving) -> packing.Plan:
             name=options.get("name"),
             version=options.get("version"),
             license=options.get("license"),
+            base=options.get("base"),
             annotations=dict(options.get("annotations", {})),
             include=tuple(options.get("include", ())),
             exclude=tuple(options.get("exclude", ())),
@@ -216,7 +217,7 @@ def _plan(folder: Path, options: Moving) -> packing.Plan:
     )
     for warning in planned.warnings:
         report(Warned(warning))
-    return planned
+    return lineage.recorded(planned, options)
 
 
 def _hash(

@@ -151,6 +151,50 @@ class InspectedFile:
 
 
 @dataclass(frozen=True, slots=True)
+class InspectedTensor:
+    """One tensor of a file of weights.
+
+    Attributes:
+        name: its name in the file.
+        type: the type of its numbers: ModelPack's name, or the format's own in lower case.
+        shape: its dimensions, the outermost first.
+        count: how many numbers it has.
+        size: its bytes in the file; None where they are elsewhere, compressed or not told apart.
+    """
+
+    name: str
+    type: str
+    shape: tuple[int, ...]
+    count: int
+    size: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class InspectedWeights:
+    """What a file of weights says of itself. None of it is held against a digest.
+
+    Attributes:
+        path: its path in the model.
+        format: how its numbers are stored: safetensors, gguf, onnx, pt, …
+        size: its bytes.
+        parameters: how many numbers there are, those that two tensors share counted once.
+        types: how many of them there are of each type, the most frequent first.
+        facts: what else it says: opset, producer, context length, classes, …
+        tensors: its tensors.
+        problem: why nothing of it can be read; None if it can.
+    """
+
+    path: str
+    format: str
+    size: int
+    parameters: int
+    types: Mapping[str, int]
+    facts: Mapping[str, str]
+    tensors: tuple[InspectedTensor, ...]
+    problem: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Inspected:
     """What inspect found.
 
@@ -168,6 +212,7 @@ class Inspected:
         config: the config's bytes as text.
         format: how the artifact is made, as in `Pulled`; empty where it can't be read.
         notes: what was guessed or left out when it was read.
+        weights: what its weights say of themselves; None if that was not asked for.
     """
 
     reference: str
@@ -182,6 +227,7 @@ class Inspected:
     config: str
     format: str = ""
     notes: tuple[str, ...] = ()
+    weights: tuple[InspectedWeights, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)

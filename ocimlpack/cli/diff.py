@@ -15,7 +15,7 @@ from ocimlpack.cli.progress import reporting
 if TYPE_CHECKING:
     from ocimlpack.app.diff import Difference
     from ocimlpack.model.difference import FieldDifference, FileDifference
-    from ocimlpack.model.tensors import TensorDifference
+    from ocimlpack.model.tensor_difference import TensorDifference
     from ocimlpack.model.values import Apart
 
 DIFFERS: Final = 1
@@ -39,10 +39,11 @@ _WORDS: Final = {"unknown": "not compared"}
     ocimlpack diff minilm:1.0 minilm:1.1
     ocimlpack diff localhost:5000/team/minilm:1.0 ./minilm
     ocimlpack diff registry.example.com/team/llm:1 registry.example.com/team/llm:2 --stats
+    ocimlpack diff minilm-tuned:1.0
     """,
 )
 @click.argument("a", metavar="A", type=PATH)
-@click.argument("b", metavar="B", type=PATH)
+@click.argument("b", metavar="[B]", type=PATH, required=False)
 @option("--stats", is_flag=True, help="Read the tensors that look alike, and compare their values.")
 @option("--archives", is_flag=True, help="Read archives that differ, also those far away.")
 @option("--exit-code", is_flag=True, help="Exit with 1 if anything differs, like `git diff`.")
@@ -53,13 +54,16 @@ def diff(
     output: Output,
     /,
     a: str,
-    b: str,
+    b: str | None,
     stats: bool,
     archives: bool,
     exit_code: bool,
     **options: Any,
 ) -> None:
-    """Show what differs between two models: files, metadata, tensors."""
+    """Show what differs between two models: files, metadata, tensors.
+
+    With one model, it is compared with the base that was recorded when it was packed.
+    """
     from ocimlpack.app import diff as app
 
     with reporting(output) as report:

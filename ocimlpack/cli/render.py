@@ -8,12 +8,12 @@ import json
 import re
 import textwrap
 import unicodedata
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from ocimlpack.app.diagnosis import Diagnosis, Fact, Finding, Section
-    from ocimlpack.app.results import Inspected, InspectedFile, Transferred
+    from ocimlpack.app.results import Inspected, InspectedFile, InspectedWeights, Transferred
 
 # Controls (C0, DEL, C1), formats (bidi overrides, zero-width characters), lone surrogates, and the
 # separators of lines and paragraphs: an escape sequence can rewrite what a terminal shows, and an
@@ -23,6 +23,11 @@ _UNITS: Final = ("B", "KiB", "MiB", "GiB", "TiB", "PiB")
 _SHORT_DIGEST: Final = 12
 _LISTED: Final = 6
 """Values of a list that text shows; JSON has all of them."""
+
+_SHOWN: Final = 160
+"""Characters that are shown of what a file says of itself; JSON has more."""
+
+_RIGHT: Final = ("SIZE", "TENSORS", "PARAMETERS", "BYTES")
 
 _PAGE: Final = 96
 """Columns of a page that people paste elsewhere."""
@@ -93,13 +98,15 @@ def width(text: str) -> int:
     )
 
 
-def table(headers: Sequence[str], rows: Iterable[Sequence[str]], right: str = "SIZE") -> list[str]:
+def table(
+    headers: Sequence[str], rows: Iterable[Sequence[str]], right: Collection[str] = _RIGHT
+) -> list[str]:
     """Lines of a table.
 
     Args:
         headers: the columns' names.
         rows: the cells; unsafe characters in them are escaped.
-        right: the name of the column that is aligned to the right.
+        right: the names of the columns that are aligned to the right.
     """
     cells = [list(headers), *([escape(cell) for cell in row] for row in rows)]
     widths = [max(map(width, column)) for column in zip(*cells, strict=True)]
@@ -108,7 +115,7 @@ def table(headers: Sequence[str], rows: Iterable[Sequence[str]], right: str = "S
         padded = []
         for header, cell, room in zip(headers, row, widths, strict=True):
             space = " " * (room - width(cell))
-            padded.append(space + cell if header == right else cell + space)
+            padded.append(space + cell if header in right else cell + space)
         lines.append("  ".join(padded).rstrip())
     return lines
 
@@ -150,6 +157,50 @@ def files(listed: Sequence[InspectedFile]) -> list[str]:
     """The files of an artifact, with whole digests."""
     rows = [(item.kind, size(item.size), item.digest, item.path) for item in listed]
     return table(("KIND", "SIZE", "DIGEST", "PATH"), rows)
+
+
+def weights(found: Sequence[InspectedWeights]) -> list[str]:
+    """The tensors of all files of weights, then what else the files say, and the totals by type."""
+    if not found:
+        return ["no weights with a header that can be read"]
+    rows = [
+        (file.path, each.name, each.type, f"[{', '.join(map(str, each.shape))}]", _bytes(each.size))
+        for file in found
+        for each in file.tensors
+    ]
+    lines = [*table(("FILE", "TENSOR", "TYPE", "SHAPE", "BYTES"), rows), ""] if rows else []
+    for file in found:
+        about = "damaged" if file.problem else f"{file.parameters:,} parameters"
+        lines.append(escape(f"{file.path}: {file.format}, {size(file.size)}, {about}"))
+        lines += [escape(f"  {name}: {_cut(value)}") for name, value in file.facts.items()]
+    totals: dict[str, list[int]] = {}
+    for file in found:
+        for each in file.tensors:
+            total = totals.setdefault(each.type, [0, 0, 0])
+            total[0] += 1
+            total[2] += each.size or 0
+        for name, number in file.types.items():
+            totals[name][1] += number
+    counted = [
+        (name, *(f"{number:,}" for number in numbers))
+        for name, numbers in sorted(totals.items(), key=lambda item: -item[1][1])
+    ]
+    columns = ("TYPE", "TENSORS", "PARAMETERS", "BYTES")
+    return [*lines, "", *table(columns, counted)] if counted else lines
+
+
+def problems(found: Sequence[InspectedWeights]) -> list[str]:
+    """A sentence for each file whose header can't be read."""
+    return [f"{file.path} seems to be damaged: {file.problem}" for file in found if file.problem]
+
+
+def _bytes(count: int | None) -> str:
+    return "-" if count is None else f"{count:,}"
+
+
+def _cut(text: str) -> str:
+    line = " ".join(text.split())
+    return line if len(line) <= _SHOWN else f"{line[:_SHOWN]}…"
 
 
 def inspected(found: Inspected) -> list[str]:

@@ -97,6 +97,19 @@ def read(
     _drain(verified)
 
 
+def places(stream: BinaryIO, size: int) -> Iterator[tuple[Item, int]]:
+    """The files and folders of a tar archive that can be sought in, and where their bytes begin.
+
+    Only headers are read, so nothing is held against a digest.
+
+    Raises:
+        InvalidContentError: as `read` says.
+    """
+    pieces = _Seeking(stream, size)
+    for item, _ in _items(pieces):
+        yield item, pieces.at
+
+
 def _drain(pieces: Iterator[bytes]) -> None:
     for _ in pieces:
         pass
@@ -167,6 +180,10 @@ class _Pieces:
             size -= len(piece)
             yield piece
 
+    def skip(self, content: Iterator[bytes], size: int) -> None:
+        """Pass over what is left of a content of `size` bytes."""
+        _drain(content)
+
     def block(self) -> bytes | None:
         """The next header; None at the end, which is the stream's or two blocks of zeros."""
         if not (begin := self.read(_BLOCK)):
@@ -177,6 +194,31 @@ class _Pieces:
         if (begin := self.read(_BLOCK)) and any(begin + self.exactly(_BLOCK - len(begin))):
             raise InvalidContentError("it goes on after a block of zeros")
         return None
+
+
+class _Seeking(_Pieces):
+    """An archive in which contents are stepped over.
+
+    Attributes:
+        at: where the next byte is.
+    """
+
+    def __init__(self, stream: BinaryIO, size: int) -> None:
+        super().__init__(iter(()))
+        self._stream = stream
+        self._size = size
+        self.at = 0
+
+    def read(self, size: int) -> bytes:
+        content = self._stream.read(size)
+        self.at += len(content)
+        return content
+
+    def skip(self, content: Iterator[bytes], size: int) -> None:
+        if size > self._size - self.at:
+            raise InvalidContentError("it breaks off in the middle of a file or a header")
+        self.at += size
+        self._stream.seek(self.at)
 
 
 def _items(stream: _Pieces) -> Iterator[Entry]:
@@ -204,7 +246,7 @@ def _items(stream: _Pieces) -> Iterator[Entry]:
         if path or not is_folder:
             executable = not is_folder and bool(_number(block[100:108]) & 0o111)
             yield Item(check_path(path), size, executable, is_folder), content
-        _drain(content)
+        stream.skip(content, size)
         stream.exactly(-size % _BLOCK)
 
 

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, TypeVar
 
 from ocimlpack.errors import InvalidContentError
-from ocimlpack.model import card, facts
+from ocimlpack.model import card, facts, parameters
 from ocimlpack.model.config import Value, param_size, precisions
 from ocimlpack.model.formats import Role, is_lfs_pointer, weight_rank
-from ocimlpack.model.headers import Header, Tensor
+from ocimlpack.model.headers import Header
 from ocimlpack.model.headers.ggml import is_quantized
 from ocimlpack.model.headers.table import has_header, read_header
 from ocimlpack.model.licenses import recognise
@@ -28,12 +27,6 @@ _GUESSED: Final = frozenset({"architecture", "inputTypes", "outputTypes"})
 
 _LICENSE_NAME: Final = re.compile(r"(?:licen[cs]e|copying)(?:\.(?:txt|md))?", re.IGNORECASE)
 _INDEX_NAME: Final = "model.safetensors.index.json"
-_SPLIT: Final = re.compile(r"-\d{5}-of-\d{5}(?=\.)")
-
-# With weights packed several to a number, as 4-bit methods do, shapes say nothing about how many
-# parameters there are. From this share on, whole numbers are taken for packed ones.
-_PACKED_SHARE: Final = 0.05
-_PACKED: Final = frozenset({"uint8", "int32", "uint32"})
 
 
 Said = TypeVar("Said")
@@ -99,8 +92,9 @@ class _Detector:
     def __init__(self, items: Sequence[Item]) -> None:
         self._items = {item.path: item for item in items}
         self._indexes: dict[str, frozenset[str]] = {}
-        self._main: dict[str, Header] = {}
-        self._tensors: list[Tensor] = []
+        self._format: str | None = None
+        self._main: Mapping[str, Header] = {}
+        self._counted: Mapping[str, Header] = {}
         self.warnings: list[str] = []
         self.guessed = _GUESSED
         self._headers = self._read_headers()
@@ -199,11 +193,15 @@ class _Detector:
             fields.pop("precision", None)
         fields.update(_from_headers(headers))
         fields.update(self._from_file("README.md", _read_card))
-        self._main, self._tensors = headers, self._counted(headers, main)
-        counts = _count(self._tensors)
+        self._format, self._main = main, headers
+        self._counted = self._loaded(headers) if main == "safetensors" else headers
+        counts = parameters.count(self._counted, main)
         if (precision := precisions(counts)) and not any(map(is_quantized, counts)):
             fields["precision"] = precision
-        if _is_countable(counts, fields) and (size := param_size(sum(counts.values()))):
+        quantization = fields.get("quantization")
+        if parameters.is_countable(counts, quantization, main) and (
+            size := param_size(sum(counts.values()))
+        ):
             fields["paramSize"] = size
         if weights and weights[0].path not in headers:
             self.guessed |= {"format"}  # by its name
@@ -215,18 +213,12 @@ class _Detector:
             **facts.from_headers(self._main.values()),
             **self._from_file("config.json", facts.from_config),
             **self._from_file("README.md", facts.from_card),
+            "tensors": len(parameters.tensors(self._counted, self._format)),
         }
-        counts = _count(self._tensors)
-        found["tensors"] = len(self._tensors)
-        if _is_countable(counts, fields):
+        counts = parameters.count(self._counted, self._format)
+        if parameters.is_countable(counts, fields.get("quantization"), self._format):
             found["parameters"] = sum(counts.values())
         return facts.usable(found)
-
-    def _counted(self, headers: Mapping[str, Header], format: str | None) -> list[Tensor]:
-        """The tensors of the model, each once."""
-        if format == "safetensors":
-            return _of_folders(self._loaded(headers))
-        return _agreed(headers)
 
     def _loaded(self, headers: Mapping[str, Header]) -> dict[str, Header]:
         """The headers of the files that a loader takes: where there is an index, those it names.
@@ -285,44 +277,3 @@ def _from_headers(headers: Mapping[str, Header]) -> dict[str, Value]:
     return card.usable(
         {name: (value,) if name in listed else value for name, value in agreed.items()}
     )
-
-
-def _of_folders(headers: Mapping[str, Header]) -> list[Tensor]:
-    """The tensors of all shards.
-
-    In one folder, a tensor is counted once by its name: variants of the same weights lie side by
-    side. Folders are parts of one model, as in a pipeline of several networks.
-    """
-    folders: dict[str, dict[str, Tensor]] = {}
-    for path, header in headers.items():
-        known = folders.setdefault(path.rpartition("/")[0], {})
-        for name, tensor in header.tensors.items():
-            known.setdefault(name, tensor)
-    return [tensor for folder in folders.values() for tensor in folder.values()]
-
-
-def _agreed(headers: Mapping[str, Header]) -> list[Tensor]:
-    """The tensors of the one model that the files hold; none if they hold different ones.
-
-    A file is a whole model here, or one of the parts that `-00001-of-00003` marks.
-    """
-    models: dict[str, list[Tensor]] = {}
-    for path, header in headers.items():
-        if header.role is None:
-            models.setdefault(_SPLIT.sub("", path), []).extend(header.tensors.values())
-    first, *others = models.values() or [[]]
-    return first if all(_count(each) == _count(first) for each in others) else []
-
-
-def _count(tensors: Iterable[Tensor]) -> Counter[str]:
-    counts: Counter[str] = Counter()
-    for tensor in tensors:
-        counts[tensor.type] += tensor.count
-    return counts
-
-
-def _is_countable(counts: Mapping[str, int], fields: Mapping[str, Value]) -> bool:
-    if not fields.get("quantization") or fields.get("format") == "gguf":
-        return True
-    packed = sum(count for name, count in counts.items() if name in _PACKED)
-    return packed < _PACKED_SHARE * sum(counts.values())

@@ -25,11 +25,13 @@ class Metadata:
         fields: fields of the config; None for one that is to be left out whatever is detected.
         annotations: annotations of the manifest.
         files: which kind the files have that a glob pattern matches.
+        base: the location of the model that this one was made from.
     """
 
     fields: Mapping[str, Value | None] = field(default_factory=dict)
     annotations: Mapping[str, str] = field(default_factory=dict)
     files: Mapping[Kind, tuple[str, ...]] = field(default_factory=dict)
+    base: str | None = None
 
 
 def read(path: Path) -> Metadata:

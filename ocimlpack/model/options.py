@@ -23,6 +23,7 @@ class Options:
         name: the model's name.
         version: the model's version.
         license: an SPDX expression.
+        base: the location of the model that this one was made from.
         annotations: annotations of the manifest.
         include: glob patterns; only files that match one are packed.
         exclude: glob patterns; files that match one are left out.
@@ -37,6 +38,7 @@ class Options:
     name: str | None = None
     version: str | None = None
     license: str | None = None
+    base: str | None = None
     annotations: Mapping[str, str] = field(default_factory=dict)
     include: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()

@@ -57,6 +57,8 @@ class Plan:
         artifact_type: the manifest's artifactType, or None for none.
         config: the config blob, if it is not to be made of the fields.
         image_config: whether the fields become the config of a container image.
+        base: the location of the model that this one was made from, or None; what it stands for is
+            to be found out, and put among the annotations.
         warnings: what a person should know.
     """
 
@@ -66,6 +68,7 @@ class Plan:
     artifact_type: str | None
     config: CustomConfig | None
     image_config: bool
+    base: str | None
     warnings: tuple[str, ...]
 
     @property
@@ -183,6 +186,7 @@ def plan(folder: Path, options: Options = DEFAULTS) -> Plan:
         artifact_type=kind,
         config=custom,
         image_config=options.image_config,
+        base=options.base or about.base,
         warnings=(*unmatched, *detected.warnings, *_bundled(layers)),
     )
 

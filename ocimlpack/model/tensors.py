@@ -1,264 +1,140 @@
-"""The tensors of two models, held against each other by their bytes.
-
-Bytes of a part of a blob can't be held against the blob's digest. What comes out here is for a
-person to look at, and nothing that is kept depends on it.
-"""
+"""The tensors of a model, wherever it is: only headers are read of its weights, by range."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from functools import partial
-from itertools import groupby
-from typing import Final
+from typing import BinaryIO, Final
 
-from ocimlpack.errors import UnavailableError, UnsupportedError
-from ocimlpack.model import values as arithmetic
-from ocimlpack.model.difference import Place, TensorPair, TensorState
-from ocimlpack.model.values import Apart, Comparison
-from ocimlpack.progress import Began, Ended, Moved, Planned, Reporter, Warned, ignore
-from ocimlpack.spec.descriptor import Descriptor
-from ocimlpack.stores.base import RangeReader, ReadableStore, capability
-from ocimlpack.transfer import pool
+from ocimlpack.errors import InvalidContentError
+from ocimlpack.model import archive, parameters
+from ocimlpack.model.artifact import Member
+from ocimlpack.model.config import param_size, precisions
+from ocimlpack.model.formats import HEAD, Role, classify, is_lfs_pointer, weight_rank
+from ocimlpack.model.headers import Header
+from ocimlpack.model.headers.ggml import is_quantized
+from ocimlpack.model.headers.table import has_header, read_header
+from ocimlpack.stores.base import ReadableStore
+from ocimlpack.stores.range_stream import part, seekable
 
-_PIECE: Final = 256 * 1024
-"""Numbers that are compared at a time."""
-
-_BLOCK: Final = 4 * 1024 * 1024
-"""Bytes that are read at a time at least: many tensors are smaller than a request is worth."""
-
-_PATIENCE: Final = 30
-"""Seconds that nobody is told of beforehand."""
-
-DENSE: Final = frozenset({"safetensors", "gguf"})
-"""Formats that hold a tensor's numbers one after the other, the innermost dimension first, and
-little-endian. In others, equal numbers may be other bytes."""
-
-
-@dataclass(frozen=True, slots=True)
-class TensorDifference:
-    """A tensor that is not known to be the same on both sides.
-
-    Attributes:
-        state: what is different.
-        name: its name.
-        a: where A has it, or None.
-        b: where B has it, or None.
-        values: how far its numbers are apart, where they were compared.
-    """
-
-    state: TensorState
-    name: str
-    a: Place | None
-    b: Place | None
-    values: Apart | None = None
+_COMPRESSED: Final = "the archive {} is compressed, so weights in it are not looked at"
+_UNKNOWN: Final = Role("weight")
+_ANYTHING: Final = frozenset({"weight", "file"})
+"""Kinds of members that may be weights though their name doesn't say so."""
 
 
 @dataclass(frozen=True, slots=True)
 class Weights:
-    """The files of one side that tensors are in.
+    """A file of weights, and what its header says.
 
     Attributes:
-        store: where they are.
-        layers: the blob that is each file, by its path.
-        formats: the format of each.
-        remote: whether reading them moves bytes.
+        path: its path in the model.
+        format: its format, as `formats.classify` calls it.
+        size: its bytes.
+        header: what it says; None where it can't be read.
+        problem: why it can't be read, a sentence's end; None where it can.
+        member: the layer that it is, or is in.
+        start: where in that layer its bytes begin.
     """
 
-    store: ReadableStore
-    layers: Mapping[str, Descriptor]
-    formats: Mapping[str, str]
-    remote: bool
+    path: str
+    format: str
+    size: int
+    header: Header | None
+    problem: str | None
+    member: Member
+    start: int = 0
 
 
-def compare(
-    pairs: Sequence[TensorPair],
-    a: Weights,
-    b: Weights,
-    *,
-    statistics: bool = False,
-    jobs: int = 4,
-    report: Reporter = ignore,
-) -> list[TensorDifference]:
-    """What differs in tensors, the bytes of those that look alike included.
+def weights(
+    store: ReadableStore, members: Iterable[Member]
+) -> tuple[tuple[Weights, ...], tuple[str, ...]]:
+    """The files with a header among an artifact's files, also those in archives.
 
-    Bytes are read where both sides are on this machine, or statistics are wanted.
-
-    Args:
-        pairs: the tensors.
-        a: the files of A.
-        b: the files of B.
-        statistics: compare the numbers, too.
-        jobs: how many pairs of files are compared at a time.
-        report: gets the progress events.
+    Nothing that is read is held against a digest, as that is the digest of whole layers.
 
     Returns:
-        A difference for each pair in their order, `same` ones among them.
+        The files by path; and notes on what was not looked at, each a sentence.
 
     Raises:
-        UnsupportedError: a place that can't be read from in parts.
+        InvalidContentError: an archive is damaged.
+        OcimlpackError: what the store raises.
     """
-    wanted = statistics or not (a.remote or b.remote)
-    readable = [pair for pair in pairs if wanted and _is_comparable(pair, a, b, statistics)]
-    readable.sort(key=_by_files)
-    groups = [list(group) for _, group in groupby(readable, key=lambda pair: _by_files(pair)[:2])]
-    if groups:
-        report(Planned("comparing", len(groups), sum(_size(pair.b) for pair in readable)))
-        if statistics:
-            _warn_if_slow(readable, report)
-    tasks: list[pool.Task[list[TensorDifference]]] = [
-        partial(_compare_group, group, a, b, statistics, report) for group in groups
-    ]
-    found = (
-        {_key(each): each for results in pool.run(tasks, jobs) for each in results} if tasks else {}
-    )
-    return [
-        found.get(_key(pair)) or TensorDifference(pair.state, pair.name, pair.a, pair.b)
-        for pair in pairs
-    ]
-
-
-def _warn_if_slow(pairs: Iterable[TensorPair], report: Reporter) -> None:
-    """Say before it begins that it takes minutes, and what would help."""
-    count = sum(pair.b.tensor.count for pair in pairs if pair.b)
-    if count > _PATIENCE * arithmetic.PLAIN_PACE and not arithmetic.has_numpy():
-        minutes = max(1, round(count / arithmetic.PLAIN_PACE / 60))
-        report(
-            Warned(
-                f"comparing {count:,} numbers takes some {minutes:,} minutes; with numpy "
-                "(pip install 'ocimlpack[stats]') it takes a tenth of that"
-            )
-        )
-
-
-def _key(each: TensorPair | TensorDifference) -> tuple[str, str, str]:
-    return each.name, each.a.path if each.a else "", each.b.path if each.b else ""
-
-
-def _by_files(pair: TensorPair) -> tuple[str, str, int]:
-    """In the order in which they lie in A: reading jumps about as little as it can."""
-    a, b = pair.a, pair.b
-    return (a.path if a else "", b.path if b else "", (a.tensor.start or 0) if a else 0)
-
-
-def _is_comparable(pair: TensorPair, a: Weights, b: Weights, statistics: bool) -> bool:
-    if pair.a is None or pair.b is None or pair.state not in {"unknown", "retyped"}:
-        return False
-    ours, theirs = pair.a.tensor, pair.b.tensor
-    if ours.start is None or theirs.start is None:
-        return False
-    formats = {a.formats.get(pair.a.path), b.formats.get(pair.b.path)}
-    if pair.state == "retyped":
-        return statistics and formats <= DENSE and _has_values(pair.a, pair.b)
-    return ours.size == theirs.size and (len(formats) == 1 or formats <= DENSE)
-
-
-def _has_values(*places: Place) -> bool:
-    """Whether the numbers are of types that can be computed with, and as many as they should be."""
-    return all(
-        (width := arithmetic.width(place.tensor.type)) is not None
-        and place.tensor.size == place.tensor.count * width
-        for place in places
-    )
-
-
-def _compare_group(
-    pairs: Sequence[TensorPair],
-    a: Weights,
-    b: Weights,
-    statistics: bool,
-    report: Reporter,
-    stop: pool.Stop,
-) -> list[TensorDifference]:
-    """Compare the tensors of one file with those of another."""
-    found: list[TensorDifference] = []
-    name, done, total = _by_files(pairs[0])[1], 0, sum(_size(pair.b) for pair in pairs)
-    readers: dict[str, _Window] = {}
-    report(Began(name, total))
-    for pair in pairs:
-        if pair.a is None or pair.b is None:
-            continue
-        ours = readers.setdefault("a", _Window(a, pair.a.path))
-        theirs = readers.setdefault("b", _Window(b, pair.b.path))
-        dense = {a.formats.get(pair.a.path), b.formats.get(pair.b.path)} <= DENSE
-        both = (pair.a, ours), (pair.b, theirs)
-        if statistics and dense and _has_values(pair.a, pair.b):
-            apart, equal = _apart(*both, stop)
+    found: dict[str, tuple[int, Weights]] = {}
+    notes = []
+    for member in members:
+        if member.encoding == "raw":
+            stream = seekable(store, member.desc)
+            files = [(member.path, stream, member.desc.size, 0)]
+        elif member.encoding == "tar":
+            files = list(_files_in(store, member))
         else:
-            apart, equal = None, _are_equal(*both, stop)
-        # Of one of another type the headers have said all but how far the numbers are apart.
-        compared: TensorState = "same" if equal else "changed"
-        state = pair.state if pair.state == "retyped" else compared
-        values = apart if state != "same" else None
-        found.append(TensorDifference(state, pair.name, pair.a, pair.b, values))
-        done += _size(pair.b)
-        report(Moved(name, done))
-    report(Ended(name, total, "hashed"))
-    return found
+            notes.append(_COMPRESSED.format(member.path))
+            continue
+        for path, stream, size, start in files:
+            if (each := _weights(path, stream, size, member, start)) is not None:
+                level = member.level or 0
+                if path not in found or found[path][0] <= level:
+                    found[path] = level, each
+    return tuple(each for _, (_, each) in sorted(found.items())), tuple(notes)
 
 
-def _apart(
-    a: tuple[Place, _Window], b: tuple[Place, _Window], stop: pool.Stop
-) -> tuple[Apart, bool]:
-    """How far the numbers are apart, and whether their bytes are equal: -0 is 0 in other bytes."""
-    comparison = Comparison(a[0].tensor.type, b[0].tensor.type)
-    count, equal = b[0].tensor.count, True
-    for first in range(0, count, _PIECE):
-        stop.check()
-        some = min(_PIECE, count - first)
-        ours, theirs = _numbers(*a, first, some), _numbers(*b, first, some)
-        equal = equal and ours == theirs
-        comparison.feed(ours, theirs)
-    return comparison.result(), equal
+def said(files: Iterable[Weights]) -> dict[str, str]:
+    """The parameter count and precision of the model that the files are, as a config has them.
+
+    Where files are of several formats, those count whose layers come first.
+    """
+    read = [each for each in files if each.header is not None]
+    if not read:
+        return {}
+    main = min(read, key=lambda each: (weight_rank(each.format), each.path)).format
+    headers = {each.path: each.header for each in read if each.header and each.format == main}
+    counts = parameters.count(headers, main)
+    found = {"paramSize": param_size(sum(counts.values()))}
+    if not any(map(is_quantized, counts)):
+        found["precision"] = precisions(counts)
+    return {name: value for name, value in found.items() if value}
 
 
-def _numbers(place: Place, window: _Window, first: int, count: int) -> bytes:
-    width = arithmetic.width(place.tensor.type) or 0
-    return window.read((place.tensor.start or 0) + first * width, count * width)
+def _files_in(store: ReadableStore, member: Member) -> Iterator[tuple[str, BinaryIO, int, int]]:
+    stream = seekable(store, member.desc)
+    for item, start in archive.places(stream, member.desc.size):
+        path = _path(member, item.path)
+        if not item.is_folder and path is not None:
+            yield path, part(stream, start, item.size), item.size, start
 
 
-def _are_equal(a: tuple[Place, _Window], b: tuple[Place, _Window], stop: pool.Stop) -> bool:
-    size = _size(b[0])
-    starts = a[0].tensor.start or 0, b[0].tensor.start or 0
-    for offset in range(0, size, _BLOCK):
-        stop.check()
-        some = min(_BLOCK, size - offset)
-        if a[1].read(starts[0] + offset, some) != b[1].read(starts[1] + offset, some):
-            return False
-    return True
+def _path(member: Member, path: str) -> str | None:
+    """Where a file of an archive is in the model; None if it is no part of that."""
+    if member.below is not None:
+        top, slash, path = path.partition(f"{member.below}/")
+        if top or not slash:
+            return None
+    return f"{member.into}/{path}" if member.into else path
 
 
-def _size(place: Place | None) -> int:
-    return (place.tensor.size or 0) if place else 0
+def _weights(path: str, stream: BinaryIO, size: int, member: Member, start: int) -> Weights | None:
+    role = classify(path, b"")
+    unnamed = "." not in path.rpartition("/")[2]
+    if role == _UNKNOWN or (unnamed and member.kind in _ANYTHING):
+        # Its name says nothing, so its beginning is looked at.
+        role = classify(path, stream.read(HEAD))
+        stream.seek(0)
+    if role.format is None or not has_header(path, role.format):
+        return None
+    return _read(path, role.format, stream, size, member, start)
 
 
-class _Window:
-    """A file's bytes, of which those read last are kept."""
-
-    def __init__(self, weights: Weights, path: str) -> None:
-        reader = capability(weights.store, RangeReader)
-        if reader is None:
-            raise UnsupportedError("this place can't be read from in parts")
-        self._desc = weights.layers[path]
-        self._read: Callable[[int, int], bytes] = partial(reader.read, self._desc)
-        self._path = path
-        self._start = 0
-        self._bytes = b""
-
-    def read(self, start: int, size: int) -> bytes:
-        """So many bytes from there on.
-
-        Raises:
-            UnavailableError: fewer came.
-        """
-        end = start + size
-        if not self._start <= start <= end <= self._start + len(self._bytes):
-            length = max(size, min(_BLOCK, self._desc.size - start))
-            self._start, self._bytes = start, self._read(start, length)
-        begin = start - self._start
-        piece = self._bytes[begin : begin + size]
-        if len(piece) != size:
-            raise UnavailableError(
-                f"{self._path} ended before its byte {end:,}", digest=str(self._desc.digest)
-            )
-        return piece
+def _read(
+    path: str, format: str, stream: BinaryIO, size: int, member: Member, start: int
+) -> Weights | None:
+    header, problem = None, None
+    try:
+        header = read_header(path, format, stream, size)
+        if header is None:
+            return None
+    except InvalidContentError as error:
+        stream.seek(0)
+        pointer = is_lfs_pointer(stream.read(HEAD))
+        problem = "it is a pointer of Git LFS, not the file itself" if pointer else error.message
+    return Weights(path, format, size, header, problem, member, start)

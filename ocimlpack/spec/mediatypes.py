@@ -42,6 +42,8 @@ ENCODINGS: Final[tuple[Encoding, ...]] = get_args(Encoding)
 TITLE: Final = "org.opencontainers.image.title"
 REF_NAME: Final = "org.opencontainers.image.ref.name"
 CREATED: Final = "org.opencontainers.image.created"
+BASE_NAME: Final = "org.opencontainers.image.base.name"
+BASE_DIGEST: Final = "org.opencontainers.image.base.digest"
 
 # https://github.com/modelpack/model-spec/blob/main/docs/annotations.md
 FILEPATH: Final = "org.cncf.model.filepath"

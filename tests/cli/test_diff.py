@@ -15,7 +15,7 @@ from ocimlpack.model.difference import (
     TensorState,
 )
 from ocimlpack.model.headers import Tensor
-from ocimlpack.model.tensors import TensorDifference
+from ocimlpack.model.tensor_difference import TensorDifference
 from ocimlpack.model.values import Apart
 from tests.cli.conftest import DIGEST, App, Run
 

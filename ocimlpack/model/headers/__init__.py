@@ -7,7 +7,7 @@ Nothing in it is executed, imported or opened.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -57,6 +57,17 @@ class Header:
     external: frozenset[str] = frozenset()
     role: str | None = None
     facts: Mapping[str, str] = field(default_factory=dict)
+
+
+def parameters(header: Header) -> Iterator[Tensor]:
+    """The tensors that hold numbers of their own: where two are the same bytes, one of them."""
+    seen = set()
+    for tensor in header.tensors.values():
+        place = tensor.start, tensor.size
+        if tensor.size and place in seen:
+            continue
+        seen.add(place)
+        yield tensor
 
 
 def count(shape: Iterable[int]) -> int | None:

@@ -13,12 +13,26 @@ from ocimlpack.model.headers import Header, gguf, onnx, safetensors
 Reader = Callable[[BinaryIO, int], Header]
 """Takes a stream that can seek, at the file's beginning, and the file's size in bytes."""
 
+
+def _torch(stream: BinaryIO, size: int) -> Header:
+    from ocimlpack.model.headers import torch
+
+    return torch.read(stream, size)
+
+
 READERS: Final[Mapping[str, Reader]] = {
     "safetensors": safetensors.read,
     "gguf": gguf.read,
     "onnx": onnx.read,
+    "pt": _torch,
 }
 """By the names that `model.formats` has for formats."""
+
+# How a file begins whose name may be that of other things, too: one that begins otherwise is not
+# damaged, but something else.
+_BEGINNINGS: Final[Mapping[str, tuple[bytes, ...]]] = {
+    "pt": (b"PK\x03\x04", b"\x80"),
+}
 
 
 def read_header(path: str, format: str | None, stream: BinaryIO, size: int) -> Header | None:
@@ -36,7 +50,14 @@ def read_header(path: str, format: str | None, stream: BinaryIO, size: int) -> H
     Raises:
         InvalidContentError: the header is damaged, or not what it has to be.
     """
-    return READERS[format](stream, size) if format and has_header(path, format) else None
+    if format is None or not has_header(path, format):
+        return None
+    if beginnings := _BEGINNINGS.get(format):
+        begin = stream.read(max(map(len, beginnings)))
+        stream.seek(0)
+        if not begin.startswith(beginnings):
+            return None
+    return READERS[format](stream, size)
 
 
 def has_header(path: str, format: str | None) -> bool:
