@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Any, Final, Unpack, cast
@@ -10,8 +10,7 @@ from typing import Any, Final, Unpack, cast
 from ocimlpack.app import lineage, places
 from ocimlpack.app.moving import pack_folder
 from ocimlpack.app.options import Connection, Moving, StrPath
-from ocimlpack.errors import InvalidContentError
-from ocimlpack.model import facts, listing, tensors
+from ocimlpack.model import facts, listing, tensor_difference, tensors
 from ocimlpack.model.artifact import Member
 from ocimlpack.model.config import FORMS
 from ocimlpack.model.difference import (
@@ -22,20 +21,18 @@ from ocimlpack.model.difference import (
     compare_files,
     pair_tensors,
 )
-from ocimlpack.model.formats import classify
-from ocimlpack.model.headers import Header
-from ocimlpack.model.headers.table import READERS, has_header, read_header
 from ocimlpack.model.readers import manifest_in, understand
-from ocimlpack.model.tensors import TensorDifference, Weights
+from ocimlpack.model.tensor_difference import TensorDifference
+from ocimlpack.model.tensors import Weights
 from ocimlpack.progress import ignore
-from ocimlpack.spec.descriptor import Descriptor
 from ocimlpack.spec.digest import Digest
 from ocimlpack.spec.manifest import Manifest
 from ocimlpack.spec.mediatypes import TITLE
 from ocimlpack.spec.reference import Kind, Reference
 from ocimlpack.stores.base import ReadableStore
-from ocimlpack.stores.range_stream import seekable
 from ocimlpack.transfer import pool
+
+_Looked = tuple[tuple[Weights, ...], tuple[str, ...]]
 
 _LOCAL: Final = frozenset({Kind.FOLDER, Kind.LAYOUT, Kind.ARCHIVE, Kind.LOCAL})
 
@@ -273,49 +270,40 @@ def _tensors(
     a: _Side, b: _Side, files: Sequence[FileDifference], stats: bool, options: Connection
 ) -> list[TensorDifference]:
     """What became of the tensors in files that differ."""
-    report = options.get("report", ignore)
     jobs = places.jobs(options)
-    left = _weights(a, (each.a for each in files if each.state != "renamed"))
-    right = _weights(b, (each.b for each in files if each.state != "renamed"))
-    headers = [_headers(side, weights, jobs) for side, weights in ((a, left), (b, right))]
-    pairs = pair_tensors(*headers)
-    return tensors.compare(pairs, left, right, statistics=stats, jobs=jobs, report=report)
+    changed = [each for each in files if each.state != "renamed"]
+    left = _weights(a, [each.a for each in changed if each.a], jobs)
+    right = _weights(b, [each.b for each in changed if each.b], jobs)
+    return tensor_difference.compare(
+        pair_tensors(left.headers, right.headers),
+        left,
+        right,
+        statistics=stats,
+        jobs=jobs,
+        report=options.get("report", ignore),
+    )
 
 
-def _weights(side: _Side, files: Iterable[File | None]) -> Weights:
-    """Those files that are weights, are layers themselves, and have a header that can be read."""
-    layers: dict[str, Descriptor] = {}
-    formats: dict[str, str] = {}
-    blobs = {str(each.desc.digest): each.desc for each in side.members if each.encoding == "raw"}
-    for file in files:
-        if file is None or file.layer not in blobs:
-            continue
-        format = classify(file.path, b"").format
-        if format is not None and format in READERS and has_header(file.path, format):
-            layers[file.path], formats[file.path] = blobs[file.layer], format
-    return Weights(side.store, layers, formats, not side.is_local)
+def _weights(side: _Side, files: Sequence[File], jobs: int) -> tensor_difference.Side:
+    """Those of these files that are weights; of archives that were not read, those in them."""
+    layers = {file.layer for file in files}
+    paths = {file.path for file in files if not file.archive}
+    unread = {file.layer for file in files if file.archive}
+    # A layer that is there twice is two files.
+    tasks = [_looking(side.store, each) for each in side.members if str(each.desc.digest) in layers]
+    found: dict[str, Weights] = {}
+    for weights, notes in pool.run(tasks, jobs) if tasks else ():
+        side.notes += [f"{side.letter}: {note}" for note in notes]
+        for each in weights:
+            if each.path in paths or str(each.member.desc.digest) in unread:
+                found[each.path] = each
+                if each.problem:
+                    side.notes.append(
+                        f"{side.letter}: nothing is known of the tensors in {each.path}: "
+                        f"{each.problem}"
+                    )
+    return tensor_difference.Side(side.store, found, not side.is_local)
 
 
-def _headers(side: _Side, weights: Weights, jobs: int) -> dict[str, Header]:
-    """What these files say of themselves. One that is damaged is left out with a note."""
-
-    def task(path: str) -> pool.Task[Header | str | None]:
-        def read(_: pool.Stop) -> Header | str | None:
-            desc = weights.layers[path]
-            try:
-                with seekable(side.store, desc) as stream:
-                    return read_header(path, weights.formats[path], stream, desc.size)
-            except InvalidContentError as error:
-                return error.message
-
-        return read
-
-    paths = list(weights.layers)
-    found = pool.run([task(path) for path in paths], jobs) if paths else []
-    headers = {}
-    for path, header in zip(paths, found, strict=True):
-        if isinstance(header, str):
-            side.notes.append(f"{side.letter}: nothing is known of the tensors in {path}: {header}")
-        elif header is not None:
-            headers[path] = header
-    return headers
+def _looking(store: ReadableStore, member: Member) -> pool.Task[_Looked]:
+    return lambda _: tensors.weights(store, [member])

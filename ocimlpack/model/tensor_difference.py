@@ -15,9 +15,10 @@ from typing import Final
 from ocimlpack.errors import UnavailableError, UnsupportedError
 from ocimlpack.model import values as arithmetic
 from ocimlpack.model.difference import Place, TensorPair, TensorState
+from ocimlpack.model.headers import Header
+from ocimlpack.model.tensors import Weights
 from ocimlpack.model.values import Apart, Comparison
 from ocimlpack.progress import Began, Ended, Moved, Planned, Reporter, Warned, ignore
-from ocimlpack.spec.descriptor import Descriptor
 from ocimlpack.stores.base import RangeReader, ReadableStore, capability
 from ocimlpack.transfer import pool
 
@@ -55,26 +56,33 @@ class TensorDifference:
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
-    """The files of one side that tensors are in.
+class Side:
+    """The files of one model that tensors are in.
 
     Attributes:
         store: where they are.
-        layers: the blob that is each file, by its path.
-        formats: the format of each.
+        files: the files, and where each is, by their paths.
         remote: whether reading them moves bytes.
     """
 
     store: ReadableStore
-    layers: Mapping[str, Descriptor]
-    formats: Mapping[str, str]
+    files: Mapping[str, Weights]
     remote: bool
+
+    @property
+    def headers(self) -> dict[str, Header]:
+        """What the files say, as far as it can be read."""
+        return {path: each.header for path, each in self.files.items() if each.header}
+
+    def format(self, place: Place) -> str:
+        """How the file is made that a tensor is in."""
+        return self.files[place.path].format
 
 
 def compare(
     pairs: Sequence[TensorPair],
-    a: Source,
-    b: Source,
+    a: Side,
+    b: Side,
     *,
     statistics: bool = False,
     jobs: int = 4,
@@ -141,13 +149,13 @@ def _by_files(pair: TensorPair) -> tuple[str, str, int]:
     return (a.path if a else "", b.path if b else "", (a.tensor.start or 0) if a else 0)
 
 
-def _is_comparable(pair: TensorPair, a: Source, b: Source, statistics: bool) -> bool:
+def _is_comparable(pair: TensorPair, a: Side, b: Side, statistics: bool) -> bool:
     if pair.a is None or pair.b is None or pair.state not in {"unknown", "retyped"}:
         return False
     ours, theirs = pair.a.tensor, pair.b.tensor
     if ours.start is None or theirs.start is None:
         return False
-    formats = {a.formats.get(pair.a.path), b.formats.get(pair.b.path)}
+    formats = {a.format(pair.a), b.format(pair.b)}
     if pair.state == "retyped":
         return statistics and formats <= DENSE and _has_values(pair.a, pair.b)
     return ours.size == theirs.size and (len(formats) == 1 or formats <= DENSE)
@@ -164,8 +172,8 @@ def _has_values(*places: Place) -> bool:
 
 def _compare_group(
     pairs: Sequence[TensorPair],
-    a: Source,
-    b: Source,
+    a: Side,
+    b: Side,
     statistics: bool,
     report: Reporter,
     stop: pool.Stop,
@@ -180,7 +188,7 @@ def _compare_group(
             continue
         ours = readers.setdefault("a", _Window(a, pair.a.path))
         theirs = readers.setdefault("b", _Window(b, pair.b.path))
-        dense = {a.formats.get(pair.a.path), b.formats.get(pair.b.path)} <= DENSE
+        dense = {a.format(pair.a), b.format(pair.b)} <= DENSE
         both = (pair.a, ours), (pair.b, theirs)
         if statistics and dense and _has_values(pair.a, pair.b):
             apart, equal = _apart(*both, stop)
@@ -235,11 +243,12 @@ def _size(place: Place | None) -> int:
 class _Window:
     """A file's bytes, of which those read last are kept."""
 
-    def __init__(self, weights: Source, path: str) -> None:
-        reader = capability(weights.store, RangeReader)
+    def __init__(self, side: Side, path: str) -> None:
+        reader = capability(side.store, RangeReader)
         if reader is None:
             raise UnsupportedError("this place can't be read from in parts")
-        self._desc = weights.layers[path]
+        self._file = side.files[path]
+        self._desc = self._file.member.desc
         self._read: Callable[[int, int], bytes] = partial(reader.read, self._desc)
         self._path = path
         self._start = 0
@@ -251,6 +260,7 @@ class _Window:
         Raises:
             UnavailableError: fewer came.
         """
+        start += self._file.start
         end = start + size
         if not self._start <= start <= end <= self._start + len(self._bytes):
             length = max(size, min(_BLOCK, self._desc.size - start))
