@@ -113,7 +113,8 @@ class _Side:
     @property
     def blobs(self) -> dict[Digest, int]:
         """The sizes of all content."""
-        return {each.digest: each.size for each in self.manifest.children}
+        content = (*self.manifest.children, self.manifest.descriptor)
+        return {each.digest: each.size for each in content}
 
 
 def diff(

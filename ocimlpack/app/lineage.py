@@ -45,6 +45,12 @@ def _resolved(ref: Reference, options: Connection) -> Digest:
         return root.digest
 
 
+def named(annotations: Mapping[str, str]) -> str | None:
+    """The base that a manifest's annotations name, for a person; None if there is none."""
+    name, digest = annotations.get(BASE_NAME), annotations.get(BASE_DIGEST)
+    return f"{name}@{digest}" if name and digest else digest or name
+
+
 def base_of(model: Reference, annotations: Mapping[str, str], options: Connection) -> Reference:
     """Where the base of a model is, by its annotations: where its name says, or else beside it.
 
@@ -65,5 +71,7 @@ def base_of(model: Reference, annotations: Mapping[str, str], options: Connectio
     if name := annotations.get(BASE_NAME):
         return replace(places.locate(name, options), tag=None, digest=digest)
     if model.kind is Kind.FOLDER:
-        raise InputError(f"where the base {said} of {model} is, is not known", hint="name it")
+        raise InputError(
+            f"where the base {said} of {model} is, is not known", hint="name both models"
+        )
     return replace(model, tag=None, digest=digest)

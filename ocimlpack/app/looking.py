@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Unpack, cast
 
-from ocimlpack.app import fallback, places
+from ocimlpack.app import fallback, lineage, places
 from ocimlpack.app.fallback import Known
 from ocimlpack.app.moving import pack_folder
 from ocimlpack.app.options import Connection, Moving
@@ -20,7 +20,7 @@ from ocimlpack.app.results import (
     Verified,
 )
 from ocimlpack.errors import InputError, InvalidContentError, NotFoundError, UnsupportedError
-from ocimlpack.model import listing, readers, receipt
+from ocimlpack.model import facts, listing, readers, receipt
 from ocimlpack.model.artifact import Member
 from ocimlpack.model.headers import Header, parameters
 from ocimlpack.model.readers import Content
@@ -188,6 +188,9 @@ def _inspected(
         config=config,
         format=content.format,
         notes=content.notes,
+        facts=facts.facts_in(manifest.annotations),
+        origins=facts.origins_in(manifest.annotations),
+        base=lineage.named(manifest.annotations),
     )
     return _with_tensors(found, store, content) if tensors else found
 

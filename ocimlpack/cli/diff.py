@@ -60,10 +60,7 @@ def diff(
     exit_code: bool,
     **options: Any,
 ) -> None:
-    """Show what differs between two models: files, metadata, tensors.
-
-    With one model, it is compared with the base that was recorded when it was packed.
-    """
+    """Show what differs between two models, or between one and the base that it records."""
     from ocimlpack.app import diff as app
 
     with reporting(output) as report:
@@ -152,14 +149,15 @@ def _fields(differences: Sequence[FieldDifference[Any]], *, labelled: bool) -> l
         (
             each.state,
             render.label(each.name) if labelled else each.name,
-            _arrow(*(_cut(render.words(side)) for side in (each.a, each.b) if side is not None)),
+            _arrow(*(_value(side) for side in (each.a, each.b) if side is not None)),
         )
         for each in differences
     ]
     return render.table(("CHANGE", "NAME", "VALUE"), rows) if rows else []
 
 
-def _cut(text: str) -> str:
+def _value(value: Any) -> str:
+    text = render.number(render.words(value))
     return text if len(text) <= _WIDE else f"{text[: _WIDE - 1]}…"
 
 

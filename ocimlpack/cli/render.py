@@ -49,8 +49,16 @@ _LABELS: Final = {
     "sourceURL": "Source",
     "datasetsURL": "Datasets",
     "createdAt": "Created",
+    "architectures": "Class",
+    "parameters": "Exactly",
+    "frameworks": "Framework",
 }
 """What the fields of a model's config are called, in the order in which they are shown."""
+
+
+_ORIGINS: Final = {"found": " (from the files)", "given": " (given)", "guessed": " (guessed)"}
+_SHOWN_ABOVE: Final = ("ocimlpack.", "org.opencontainers.image.base.")
+"""Annotations that a line of its own tells of."""
 
 
 def escape(text: str) -> str:
@@ -216,7 +224,11 @@ def _facts(found: Inspected) -> Iterator[tuple[str, str]]:
     for key in (*_LABELS, *(key for key in found.model if key not in _LABELS)):
         value = found.model.get(key)
         if value not in (None, "", [], (), {}):
-            yield label(key), words(value)
+            yield label(key), _known(found.origins, key, value)
+    for key, text in found.facts.items():
+        yield label(key), _known(found.origins, key, number(text))
+    if found.base:
+        yield "Base", found.base
     yield "Size", size(found.size)
     yield "Files", f"{len(found.files):,}"
     if found.tags:
@@ -226,7 +238,23 @@ def _facts(found: Inspected) -> Iterator[tuple[str, str]]:
         yield "Type", found.artifact_type
     yield "Reference", found.reference
     for key, value in found.annotations.items():
-        yield "Annotation", f"{key}={value}"
+        if not key.startswith(_SHOWN_ABOVE):
+            yield "Annotation", f"{key}={value}"
+
+
+def _known(origins: Mapping[str, str], key: str, value: Any) -> str:
+    """A value, and how it is known."""
+    if isinstance(value, Mapping):
+        return "; ".join(
+            f"{_spaced(str(name)).lower()}: {_known(origins, str(name), each)}"
+            for name, each in value.items()
+        )
+    return words(value) + _ORIGINS.get(origins.get(key, ""), "")
+
+
+def number(text: str) -> str:
+    """A whole number with its thousands told apart; other text as it is."""
+    return f"{int(text):,}" if text.isascii() and text.isdigit() else text
 
 
 def _spaced(key: str) -> str:

@@ -109,17 +109,19 @@ def from_headers(headers: Iterable[Header]) -> dict[str, object]:
     """What the headers of a model's weights say: of each fact that on which they agree."""
     said: dict[str, set[object]] = {}
     for header in headers:
-        for name, value in _from_header(header.facts).items():
+        for name, value in _from_header(header).items():
             said.setdefault(name, set()).add(value)
     return {name: values.pop() for name, values in said.items() if len(values) == 1}
 
 
-def _from_header(said: Mapping[str, str]) -> dict[str, object]:
+def _from_header(header: Header) -> dict[str, object]:
     found: dict[str, object] = {}
+    said = header.facts
     if opset := said.get("opset"):
         found["opset"] = opset
-    family = said.get("general.architecture", "")
-    if (length := said.get(f"{family}.context_length", "")).isdecimal():
+    # GGUF's keys begin with the family.
+    length = said.get(f"{header.fields.get('family')}.context_length", "")
+    if length.isdecimal():
         found["contextLength"] = int(length)
     if producer := said.get("producer"):
         found["frameworks"] = f"{producer} {said.get('producer_version', '')}".strip()
