@@ -50,7 +50,7 @@ _LABELS: Final = {
     "datasetsURL": "Datasets",
     "createdAt": "Created",
     "architectures": "Class",
-    "parameters": "Exactly",
+    "parameters": "Exact count",
     "frameworks": "Framework",
 }
 """What the fields of a model's config are called, in the order in which they are shown."""
