@@ -65,16 +65,21 @@ def diff(
 
     with reporting(output) as report:
         found = app.diff(a, b, stats=stats, archives=archives, report=report, **given(options))
-    output.result(found, *lines(found))
+    output.result(found, *lines(found, compared=stats))
     for note in found.notes:
         output.warn(note)
     if exit_code and found.differs:
         raise click.exceptions.Exit(DIFFERS)
 
 
-def lines(found: Difference) -> Iterator[str]:
-    """The difference for a person: in short first, then what there is of each sort."""
-    yield from render.facts(_summary(found))
+def lines(found: Difference, *, compared: bool) -> Iterator[str]:
+    """The difference for a person: in short first, then what there is of each sort.
+
+    Args:
+        found: it.
+        compared: whether all that could be compared was.
+    """
+    yield from render.facts(_summary(found, compared))
     for title, rows in (
         ("Files", _files(found.files)),
         ("Metadata", _fields(found.metadata, labelled=True)),
@@ -87,7 +92,7 @@ def lines(found: Difference) -> Iterator[str]:
             yield from (f"  {row}" for row in rows)
 
 
-def _summary(found: Difference) -> Iterator[tuple[str, str]]:
+def _summary(found: Difference, compared: bool) -> Iterator[tuple[str, str]]:
     yield "A", f"{found.a}  ({render.size(found.size_a)})"
     yield "B", f"{found.b}  ({render.size(found.size_b)})"
     if not found.differs:
@@ -100,18 +105,18 @@ def _summary(found: Difference) -> Iterator[tuple[str, str]]:
     if fields:
         yield "Metadata", _counts(_FIELD_STATES, fields)
     if found.tensors or found.same_tensors:
-        yield "Tensors", _tensor_counts(found)
+        yield "Tensors", _tensor_counts(found, compared)
     share = f" ({found.shared / found.size_b:.0%})" if found.size_b else ""
     there, new = render.size(found.shared), render.size(found.size_b - found.shared)
     yield "Sharing", f"{there} of B{share} is in A already; {new} is new"
 
 
-def _tensor_counts(found: Difference) -> str:
+def _tensor_counts(found: Difference, compared: bool) -> str:
     states: list[str] = [each.state for each in found.tensors]
     parts = [_counts(_TENSOR_STATES, states)] if states else []
     if found.same_tensors:
         parts.append(f"{found.same_tensors:,} same in the files that differ")
-    hint = " (--stats compares the values)" if "unknown" in states else ""
+    hint = " (--stats compares the values)" if "unknown" in states and not compared else ""
     return ", ".join(parts) + hint
 
 
