@@ -71,7 +71,7 @@ def _agreed(headers: Mapping[str, Header]) -> Counter[str]:
     """
     models: dict[str, list[Tensor]] = {}
     for path, header in headers.items():
-        if header.role is None:
+        if header.role is None and header.tensors:
             models.setdefault(_SPLIT.sub("", path), []).extend(parameters(header))
     counts = [_sum(tensors) for tensors in models.values()]
     return counts[0] if counts and all(each == counts[0] for each in counts) else Counter()
