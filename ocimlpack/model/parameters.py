@@ -79,7 +79,7 @@ def _agreed(headers: Mapping[str, Header]) -> list[Tensor]:
     """
     models: dict[str, list[Tensor]] = {}
     for path, header in headers.items():
-        if header.role is None:
+        if header.role is None and header.tensors:
             models.setdefault(_SPLIT.sub("", path), []).extend(parameters(header))
     first, *others = models.values() or [[]]
     return first if all(_sum(each) == _sum(first) for each in others) else []

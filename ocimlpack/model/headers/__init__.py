@@ -9,14 +9,24 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, TypeGuard
+
+from ocimlpack.errors import InvalidContentError
 
 MAX_PARAMETERS: Final = 2**63 - 1
 """More than that in one tensor is an overflow in some reader, and no model."""
 
+_MAX_DIMENSIONS: Final = 64
 _MAX_FACTS: Final = 256
 _MAX_FACT: Final = 1000
 """Characters: what a file says of itself is shown to people, and kept for many files at a time."""
+
+
+class UnknownFormError(InvalidContentError):
+    """A form of a format that no reader here knows, or more of it than is read.
+
+    Nothing need be wrong with the file.
+    """
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +88,16 @@ def count(shape: Iterable[int]) -> int | None:
         if result > MAX_PARAMETERS:
             return None
     return result
+
+
+def is_shape(value: object) -> TypeGuard[tuple[int, ...]]:
+    """Whether a stranger's value is a shape: a tuple of whole numbers that sizes can be."""
+    return (
+        isinstance(value, tuple)
+        and len(value) <= _MAX_DIMENSIONS
+        # `type` instead of `isinstance`: true and false are whole numbers to Python.
+        and all(type(each) is int and 0 <= each <= MAX_PARAMETERS for each in value)
+    )
 
 
 def short_facts(pairs: Iterable[tuple[str, object]]) -> dict[str, str]:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any, BinaryIO, Final, NamedTuple
 
 from ocimlpack.errors import InvalidContentError
+from ocimlpack.model.headers import UnknownFormError
 
 _MAX_STEPS: Final = 1_000_000
 _MAX_LINE: Final = 65536
@@ -23,6 +24,10 @@ _MAX_KEPT: Final = 16 * 1024 * 1024
 _MAX_DIGITS: Final = 64
 _MAX_NESTING: Final = 64
 _MAX_PATH: Final = 1000
+
+
+class TooLongError(UnknownFormError):
+    """What comes after so many steps or bytes is not looked at."""
 
 
 class Global(NamedTuple):
@@ -99,7 +104,8 @@ class Steps:
             What it would have brought.
 
         Raises:
-            InvalidContentError: it is no pickle, breaks off, or has too many steps.
+            InvalidContentError: it is no pickle, or breaks off.
+            TooLongError: there is more of it than is followed.
         """
         self.stream.seek(self.at)
         for _ in range(_MAX_STEPS):
@@ -110,7 +116,7 @@ class Steps:
             if step is None:
                 raise InvalidContentError("it is not a pickle, or a damaged one")
             step(self)
-        raise InvalidContentError(f"its pickle has more than {_MAX_STEPS:,} steps")
+        raise TooLongError(f"its pickle has more than {_MAX_STEPS:,} steps")
 
     def built(self, made: Made) -> None:
         """Something was given its state; formats that keep bytes behind that step over them."""
@@ -146,7 +152,7 @@ class Steps:
     def _keep(self, length: int) -> None:
         self._kept += length
         if self._kept > _MAX_KEPT:
-            raise InvalidContentError(f"its pickle has more than {_MAX_KEPT:,} bytes of text")
+            raise TooLongError(f"its pickle has more than {_MAX_KEPT:,} bytes of text")
 
     def _bytes(self, length: int) -> bytes | Lump:
         if length > _KEPT:

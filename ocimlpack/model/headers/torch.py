@@ -11,7 +11,15 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, BinaryIO, Final, NamedTuple
 
 from ocimlpack.errors import InvalidContentError
-from ocimlpack.model.headers import Header, Tensor, count, short_facts
+from ocimlpack.model.headers import (
+    Header,
+    Tensor,
+    UnknownFormError,
+    count,
+    is_shape,
+    objects,
+    short_facts,
+)
 from ocimlpack.model.headers.pickles import Global, Made, Persistent, Steps, named
 from ocimlpack.model.headers.zip_archive import Member, ZipArchive
 from ocimlpack.stores.range_stream import part
@@ -19,7 +27,6 @@ from ocimlpack.stores.range_stream import part
 _MAX_PICKLE: Final = 64 * 1024 * 1024
 _MAX_TEXT: Final = 1000
 _MAX_NAMES: Final = 16 * 1024 * 1024
-_MAX_DIMENSIONS: Final = 64
 _ALIGNED: Final = 64
 _DESCRIPTORS: Final = (0, 16, 24)
 """Bytes between a member and the next: whether it was written with its sizes known or not."""
@@ -147,7 +154,9 @@ def _from_pickles(stream: BinaryIO, size: int) -> Header:
     steps = Steps(stream, size)
     first = steps.follow()
     if first != _MAGIC:
-        return _from_plain_pickle(steps, first)
+        # Not written by PyTorch at all, but called as if: what it would import is worth knowing.
+        stream.seek(0)
+        return objects.read(stream, size)
     values = []
     named_globals: dict[Global, None] = {}
     for _ in range(4):
@@ -156,7 +165,7 @@ def _from_pickles(stream: BinaryIO, size: int) -> Header:
         named_globals |= steps.globals
     version, _, value, keys = values
     if version != _LEGACY_VERSION or not isinstance(keys, list):
-        raise InvalidContentError("it is a checkpoint of a version that isn't known")
+        raise UnknownFormError("it is a checkpoint of a version that isn't known")
     widths = _widths(value)
     places: dict[str, _Place] = {}
     at = steps.at
@@ -171,13 +180,6 @@ def _from_pickles(stream: BinaryIO, size: int) -> Header:
         at += 8 + length
     facts = [("torch.kind", "legacy checkpoint"), ("imports", _imports(named_globals))]
     return Header(_tensors(value, places), facts=short_facts(facts))
-
-
-def _from_plain_pickle(steps: Steps, value: Any) -> Header:
-    """Not written by PyTorch at all, but called as if: what it would import is worth knowing."""
-    what = value.what if isinstance(value, Made) else None
-    facts = [("class", str(what or type(value).__name__)), ("imports", _imports(steps.globals))]
-    return Header({}, facts=short_facts(facts))
 
 
 def _widths(value: Any) -> dict[str, int]:
@@ -240,14 +242,14 @@ def _tensor(path: str, made: Made, places: Mapping[str, _Place]) -> Tensor | Non
         return None
     if made.what.name == _ABSENT:
         kind, shape = made.args[:2] if len(made.args) >= 2 else (None, None)
-        if not isinstance(kind, Global) or not _is_shape(shape):
+        if not isinstance(kind, Global) or not is_shape(shape):
             raise InvalidContentError(f"its tensor {path!r:.80} lacks a type or a shape")
         return Tensor(_DTYPES.get(kind.name, (kind.name, 0))[0], _count(path, shape), shape)
     if made.what.name not in _REBUILT:
         return None
     storage, offset, shape, strides = made.args[:4] if len(made.args) >= 4 else (None,) * 4
     said = _storage(storage) if isinstance(storage, Persistent) else None
-    if said is None or type(offset) is not int or not _is_shape(shape) or not _is_shape(strides):
+    if said is None or type(offset) is not int or not is_shape(shape) or not is_shape(strides):
         raise InvalidContentError(f"its tensor {path!r:.80} lacks a type, a shape or its place")
     key, kind, width = said
     if made.what.name == "_rebuild_tensor_v3" and len(made.args) > 6:
@@ -265,14 +267,6 @@ def _tensor(path: str, made: Made, places: Mapping[str, _Place]) -> Tensor | Non
     if place.start is None or not width or not _is_packed(shape, strides):
         return Tensor(kind, numbers, shape)
     return Tensor(kind, numbers, shape, place.start + offset * width, numbers * width)
-
-
-def _is_shape(value: Any) -> bool:
-    return (
-        isinstance(value, tuple)
-        and len(value) <= _MAX_DIMENSIONS
-        and all(type(each) is int and 0 <= each < 2**63 for each in value)
-    )
 
 
 def _count(path: str, shape: tuple[int, ...]) -> int:
