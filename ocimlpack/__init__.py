@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from ocimlpack.app.diff import Difference, diff
     from ocimlpack.app.doctor import doctor
     from ocimlpack.app.fallback import sync
+    from ocimlpack.app.importing import Imported, import_model
     from ocimlpack.app.looking import inspect, verify
     from ocimlpack.app.moving import copy, pack, push
     from ocimlpack.app.naming import ls, prune, repos, rm, tag, tags
@@ -147,6 +148,7 @@ _HOMES = {
         "catalog_show",
     ),
     "ocimlpack.app.fallback": ("sync",),
+    "ocimlpack.app.importing": ("Imported", "import_model"),
     "ocimlpack.app.looking": ("inspect", "verify"),
     "ocimlpack.app.moving": ("copy", "pack", "push"),
     "ocimlpack.app.pulling": ("pull", "read_file", "resolve"),
@@ -228,6 +230,7 @@ __all__ = [
     "FieldDifference",
     "FileDifference",
     "Identified",
+    "Imported",
     "InputError",
     "Inspected",
     "InspectedFile",
@@ -284,6 +287,7 @@ __all__ = [
     "copy",
     "diff",
     "doctor",
+    "import_model",
     "inspect",
     "login",
     "login_oci",

@@ -12,7 +12,7 @@ from types import MappingProxyType
 from typing import Final, Unpack, cast
 
 from ocimlpack.app import audit, fallback, lineage, places
-from ocimlpack.app.options import Connection, Moving, Packing, StrPath
+from ocimlpack.app.options import Connection, Describing, Moving, Packing, StrPath
 from ocimlpack.app.results import Content, Transferred
 from ocimlpack.errors import InputError, NotFoundError, UnsupportedError
 from ocimlpack.model import hashing
@@ -93,15 +93,15 @@ def push(
             moving = cast(Moving, {**options, **how})
             return _send_folder(origin, place, tuple(tags), dry_run, moving, "pushing")
 
-        return work(ref, options) if dry_run else _recorded("push", ref, options, work)
+        return work(ref, options) if dry_run else recorded("push", ref, options, work)
     if unused := sorted(Packing.__annotations__.keys() & options.keys()):
         raise InputError(f"{', '.join(unused)}: only for a folder, and {origin} is packed already")
     with places.found(origin, options) as (store, root):
 
-        def send(place: Reference, how: Connection) -> Transferred:
-            return _send(store, root, place, tuple(tags), dry_run, how, "pushing")
+        def resend(place: Reference, how: Connection) -> Transferred:
+            return send(store, root, place, tuple(tags), dry_run, how, "pushing")
 
-        return send(ref, options) if dry_run else _recorded("push", ref, options, send)
+        return resend(ref, options) if dry_run else recorded("push", ref, options, resend)
 
 
 def copy(
@@ -129,21 +129,28 @@ def copy(
         names = (origin.tag,)
     with places.found(origin, options) as (store, root):
         if dry_run:
-            return _send(store, root, ref, names, dry_run, options, "copying", referrers)
+            return send(store, root, ref, names, dry_run, options, "copying", referrers)
         with audit.recording("copy", ref, options) as (entry, how):
             entry.digest = str(root.digest)
-            done = _send(store, root, ref, names, dry_run, how, "copying", referrers)
+            done = send(store, root, ref, names, dry_run, how, "copying", referrers)
             entry.tags = done.tags
         return done
 
 
-def _recorded(
+def recorded(
     action: str,
     ref: Reference,
     options: Connection,
     work: Callable[[Reference, Connection], Transferred],
 ) -> Transferred:
-    """Push, with the fallback's help where that is needed, and write it down."""
+    """Push, with the fallback's help where that is needed, and write it down.
+
+    Args:
+        action: the command's name.
+        ref: the destination.
+        options: those of the caller.
+        work: pushes to the location that it is given, with these options.
+    """
     with audit.recording(action, ref, options) as (entry, how):
 
         def noting(place: Reference, how: Connection) -> Transferred:
@@ -169,7 +176,7 @@ def _send_folder(
     folder = places.folder(origin)
     if dry_run or ref.digest or ref.kind is not Kind.REGISTRY:
         packed = pack_folder(folder, options)
-        return _send(packed, packed.root, ref, tags, dry_run, options, action)
+        return send(packed, packed.root, ref, tags, dry_run, options, action)
     planned = _plan(folder, options)
     with places.writing(ref, options, partial(_readme, folder)) as dst:
         hashed = _hash(planned, options, cast(Destination | None, capability(dst, Ingester)))
@@ -196,28 +203,32 @@ def pack_folder(folder: Path, options: Moving) -> Packed:
 def _plan(folder: Path, options: Moving) -> packing.Plan:
     """What a folder becomes; nothing is hashed yet."""
     report = options.get("report", ignore)
-    file = options.get("file")
-    planned = packing.plan(
-        folder,
-        packing.Options(
-            file=Path(file) if file is not None else None,
-            name=options.get("name"),
-            version=options.get("version"),
-            license=options.get("license"),
-            base=options.get("base"),
-            annotations=dict(options.get("annotations", {})),
-            include=tuple(options.get("include", ())),
-            exclude=tuple(options.get("exclude", ())),
-            artifact_type=options.get("artifact_type"),
-            config=options.get("config"),
-            created=options.get("created"),
-            dereference=options.get("dereference", False),
-            image_config=options.get("image_config", False),
-        ),
-    )
+    given = replace(described(options), dereference=options.get("dereference", False))
+    planned = packing.plan(folder, given)
     for warning in planned.warnings:
         report(Warned(warning))
     return lineage.recorded(planned, options)
+
+
+def described(options: Describing) -> packing.Options:
+    """How a caller wants a model's files to become an artifact."""
+    file = options.get("file")
+    return packing.Options(
+        file=Path(file) if file is not None else None,
+        name=options.get("name"),
+        version=options.get("version"),
+        license=options.get("license"),
+        base=options.get("base"),
+        annotations=dict(options.get("annotations", {})),
+        include=tuple(options.get("include", ())),
+        exclude=tuple(options.get("exclude", ())),
+        artifact_type=options.get("artifact_type"),
+        config=options.get("config"),
+        created=options.get("created"),
+        image_config=options.get("image_config", False),
+        form=options.get("format") or "modelpack",
+        platforms=tuple(options.get("platforms", ())),
+    )
 
 
 def _hash(
@@ -233,7 +244,7 @@ def _hash(
     )
 
 
-def _send(
+def send(
     src: ReadableStore,
     root: Descriptor,
     ref: Reference,
@@ -243,6 +254,21 @@ def _send(
     action: str,
     with_referrers: bool = False,
 ) -> Transferred:
+    """Move an artifact from a store to a location.
+
+    Args:
+        src: where it is.
+        root: its manifest or index.
+        ref: where to.
+        tags: further tags for it.
+        dry_run: only say what would be done.
+        options: how the location is reached.
+        action: the verb that progress shows.
+        with_referrers: move what refers to it as well.
+
+    Raises:
+        ConflictError: the location is pinned to another digest.
+    """
     names = [str(target.tag) for target in places.targets(ref, tags)]
     places.check_pin(ref, root)
     if dry_run:
@@ -267,7 +293,8 @@ def _transferred(
         reference=places.pinned(ref, root),
         digest=str(root.digest),
         size=done.plan.total,
-        files=done.plan.layers,
+        # An image's layers hold several files each, and several manifests have the same.
+        files=len(src.files) if isinstance(src, Packed) else done.plan.layers,
         tags=tuple(names),
         moved=done.moved,
         skipped=done.skipped,

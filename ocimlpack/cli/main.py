@@ -77,6 +77,7 @@ COMMANDS: Final[dict[str, dict[str, Entry]]] = {
         "logout": Entry("accounts", "logout", "Forget the credentials for a registry."),
         "repos": Entry("naming", "repos", "List the repositories of a registry."),
         "copy": Entry("moving", "copy", "Copy from any location to any other."),
+        "import": Entry("importing", "import_", "Bring a model from the Hugging Face Hub."),
     },
     "Oracle Cloud": {
         "bucket": Entry("bucket", "bucket", "Plan, make and check the bucket for models."),

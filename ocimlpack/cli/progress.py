@@ -54,6 +54,7 @@ _VERBS: Final = {
     "packing": "packed",
     "copying": "copied",
     "copying referrers": "copied",
+    "importing": "imported",
     "verifying": "verified",
 }
 _SPARED: Final[dict[Outcome, str]] = {"skipped": "exists", "mounted": "mounted"}

@@ -110,7 +110,7 @@ class _Detector:
                 )
             elif item.role.kind == "weight" and has_header(path, item.role.format):
                 try:
-                    with item.entry.blob.open() as stream:
+                    with item.entry.blob.browse() as stream:
                         header = read_header(path, item.role.format, stream, item.entry.size)
                 except InvalidContentError as error:
                     self.warnings.append(
