@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Any, Final, Unpack, cast
@@ -21,6 +21,7 @@ from ocimlpack.model.difference import (
     compare_files,
     pair_tensors,
 )
+from ocimlpack.model.inside import places as places_in
 from ocimlpack.model.readers import manifest_in, understand
 from ocimlpack.model.tensor_difference import TensorDifference
 from ocimlpack.model.tensors import Weights
@@ -30,9 +31,13 @@ from ocimlpack.spec.manifest import Manifest
 from ocimlpack.spec.mediatypes import TITLE
 from ocimlpack.spec.reference import Kind, Reference
 from ocimlpack.stores.base import ReadableStore
+from ocimlpack.stores.range_stream import seekable
 from ocimlpack.transfer import pool
 
 _Looked = tuple[tuple[Weights, ...], tuple[str, ...]]
+
+_MAX_GLIMPSED: Final = 64
+"""Files of an archive far away, each of which takes a request."""
 
 _LOCAL: Final = frozenset({Kind.FOLDER, Kind.LAYOUT, Kind.ARCHIVE, Kind.LOCAL})
 
@@ -238,33 +243,64 @@ def _annotations(a: _Side, b: _Side) -> list[FieldDifference[str]]:
 
 def _files(a: _Side, b: _Side, archives: bool) -> tuple[list[File], list[File]]:
     """The files of both sides, those in archives that differ too, as far as these are read."""
+    ours = [member for digest, member in a.archives.items() if digest not in b.archives]
+    theirs = [member for digest, member in b.archives.items() if digest not in a.archives]
     # Half of it would show each file of the other half as one that is gone, or new.
-    differing = [side for side, other in ((a, b), (b, a)) if side.archives.keys() - other.archives]
-    read = archives or all(side.is_local for side in differing)
-    return list(_listed(a, b.archives, read)), list(_listed(b, a.archives, read))
+    read = archives or all(side.is_local for side, some in ((a, ours), (b, theirs)) if some)
+    differing = {each.desc.digest for each in (*ours, *theirs)}
+    if read and any(each.level is not None for each in (*ours, *theirs)):
+        # What is seen of a layer of an image depends on those over it.
+        layers = [each for each in (*a.members, *b.members) if each.level is not None]
+        differing |= {each.desc.digest for each in layers}
+    return list(_listed(a, differing, read)), list(_listed(b, differing, read))
 
 
-def _listed(side: _Side, others: Mapping[Digest, Member], read: bool) -> Iterator[File]:
+def _listed(side: _Side, differing: Set[Digest], read: bool) -> Iterator[File]:
     """The files of one side.
 
     Args:
         side: it.
-        others: the archives of the other side, by their digests.
-        read: whether to look into archives that the other side has not.
+        differing: the archives that are of interest.
+        read: whether to look into them.
     """
+    inside: list[Member] = []
     for each in side.members:
         digest, size = str(each.desc.digest), each.desc.size
         if each.encoding == "raw":
             yield File(each.path, size, digest, digest)
-        elif read and each.desc.digest not in others:
-            for entry in listing.contents(each, side.store.fetch(each.desc)):
-                yield File(entry.path, entry.size, str(entry.digest), digest)
+        elif each.desc.digest in differing and read:
+            inside.append(each)
         elif each.single:
             yield File(each.path, None, None, digest)
+        elif each.desc.digest in differing and (seen := _glimpsed(side.store, each)) is not None:
+            yield from seen
         else:
             # Several archives may fill one folder, so the folder is no name for them.
-            name = each.desc.annotations.get(TITLE) or f"{each.path}:{each.desc.digest.hex[:12]}"
+            title = each.shown or each.desc.annotations.get(TITLE)
+            name = title or f"{each.path}:{each.desc.digest.hex[:12]}"
             yield File(name, size, digest, digest, archive=True)
+    for member, entry in listing.tree(inside, side.store.fetch):
+        yield File(entry.path, entry.size, str(entry.digest), str(member.desc.digest))
+
+
+def _glimpsed(store: ReadableStore, member: Member) -> list[File] | None:
+    """The files of an archive that is far away, by its headers, which tell no digests.
+
+    None for one that is compressed or has many files, and for layers that take others' away.
+    """
+    if member.encoding != "tar":
+        return None
+    files: list[File] = []
+    with seekable(store, member.desc) as stream:
+        for item, _ in places_in(member, stream):
+            name = item.path.rpartition("/")[2]
+            if item.link is not None or name.startswith(".wh.") or not name:
+                return None
+            if not item.is_folder:
+                files.append(File(item.path, item.size, None, str(member.desc.digest)))
+            if len(files) > _MAX_GLIMPSED:
+                return None
+    return files
 
 
 def _tensors(
@@ -286,23 +322,20 @@ def _tensors(
 
 
 def _weights(side: _Side, files: Sequence[File], jobs: int) -> tensor_difference.Side:
-    """Those of these files that are weights; of archives that were not read, those in them."""
-    layers = {file.layer for file in files}
+    """Those of these files that are weights with a header."""
     paths = {file.path for file in files if not file.archive}
-    unread = {file.layer for file in files if file.archive}
+    layers = {file.layer for file in files if not file.archive}
     # A layer that is there twice is two files.
     tasks = [_looking(side.store, each) for each in side.members if str(each.desc.digest) in layers]
     found: dict[str, Weights] = {}
     for weights, notes in pool.run(tasks, jobs) if tasks else ():
         side.notes += [f"{side.letter}: {note}" for note in notes]
-        for each in weights:
-            if each.path in paths or str(each.member.desc.digest) in unread:
-                found[each.path] = each
-                if each.problem:
-                    side.notes.append(
-                        f"{side.letter}: nothing is known of the tensors in {each.path}: "
-                        f"{each.problem}"
-                    )
+        found.update((each.path, each) for each in weights if each.path in paths)
+    side.notes += [
+        f"{side.letter}: nothing is known of the tensors in {path}: {each.problem}"
+        for path, each in found.items()
+        if each.problem
+    ]
     return tensor_difference.Side(side.store, found, not side.is_local)
 
 

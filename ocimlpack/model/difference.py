@@ -30,7 +30,7 @@ class File:
 
     Attributes:
         path: where it is in the model. For an archive the folder that it fills.
-        size: its bytes; of a file in an archive that was not read, None.
+        size: its bytes; None where that is not known.
         digest: the digest of its bytes as text, None where that is not known.
         layer: the digest of the layer that holds it, as text.
         archive: whether this stands for all the files in an archive.
@@ -143,6 +143,8 @@ def _state(a: File, b: File) -> FileState | None:
         return "changed"
     if a.digest is not None and b.digest is not None:
         return None if a.digest == b.digest else "changed"
+    if a.size is not None and b.size is not None and a.size != b.size:
+        return "changed"
     return None if a.layer == b.layer else "unknown"
 
 
