@@ -229,6 +229,10 @@ def _facts(found: Inspected) -> Iterator[tuple[str, str]]:
         yield label(key), _known(found.origins, key, number(text))
     if found.base:
         yield "Base", found.base
+    if found.format:
+        yield "Packaging", found.format
+    for note in found.notes:
+        yield "Note", note
     yield "Size", size(found.size)
     yield "Files", f"{len(found.files):,}"
     if found.tags:
