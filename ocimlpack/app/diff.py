@@ -178,12 +178,14 @@ def _open(stack: ExitStack, letter: str, ref: Reference, options: Connection) ->
 
 
 def _flat(fields: Mapping[str, Any]) -> dict[str, object]:
-    """The fields with those of `capabilities` beside the others."""
-    flat: dict[str, object] = {}
-    for name, value in fields.items():
-        parts = value.items() if isinstance(value, Mapping) else [(name, value)]
-        flat.update((key, tuple(each) if isinstance(each, list) else each) for key, each in parts)
-    return flat
+    """The fields with those of `capabilities` beside the others; other objects are not of it."""
+    capabilities = fields.get("capabilities")
+    nested = capabilities if isinstance(capabilities, Mapping) else {}
+    return {
+        name: tuple(value) if isinstance(value, list) else value
+        for name, value in (*fields.items(), *nested.items())
+        if not isinstance(value, Mapping)
+    }
 
 
 def _compare(a: _Side, b: _Side, stats: bool, archives: bool, options: Connection) -> Difference:

@@ -65,21 +65,22 @@ def diff(
 
     with reporting(output) as report:
         found = app.diff(a, b, stats=stats, archives=archives, report=report, **given(options))
-    output.result(found, *lines(found, compared=stats))
+    hints = [name for name, given in (("--stats", stats), ("--archives", archives)) if not given]
+    output.result(found, *lines(found, hints))
     for note in found.notes:
         output.warn(note)
     if exit_code and found.differs:
         raise click.exceptions.Exit(DIFFERS)
 
 
-def lines(found: Difference, *, compared: bool) -> Iterator[str]:
+def lines(found: Difference, hints: Sequence[str]) -> Iterator[str]:
     """The difference for a person: in short first, then what there is of each sort.
 
     Args:
         found: it.
-        compared: whether all that could be compared was.
+        hints: the options with which more would be compared.
     """
-    yield from render.facts(_summary(found, compared))
+    yield from render.facts(_summary(found, hints))
     for title, rows in (
         ("Files", _files(found.files)),
         ("Metadata", _fields(found.metadata, labelled=True)),
@@ -92,32 +93,41 @@ def lines(found: Difference, *, compared: bool) -> Iterator[str]:
             yield from (f"  {row}" for row in rows)
 
 
-def _summary(found: Difference, compared: bool) -> Iterator[tuple[str, str]]:
+def _summary(found: Difference, hints: Sequence[str]) -> Iterator[tuple[str, str]]:
     yield "A", f"{found.a}  ({render.size(found.size_a)})"
     yield "B", f"{found.b}  ({render.size(found.size_b)})"
     if not found.differs:
         same = found.digest_a == found.digest_b
         yield "Same", "all of it" if same else "files and metadata; only the manifests differ"
         return
-    yield "Files", _counts(_FILE_STATES, [each.state for each in found.files], found.same_files)
+    yield "Files", _file_counts(found, hints)
     fields: list[str] = [each.state for each in found.metadata]
     fields += [each.state for each in found.annotations]
     if fields:
         yield "Metadata", _counts(_FIELD_STATES, fields)
     if found.tensors or found.same_tensors:
-        yield "Tensors", _tensor_counts(found, compared)
+        yield "Tensors", _tensor_counts(found, hints)
     share = f" ({found.shared / found.size_b:.0%})" if found.size_b else ""
     there, new = render.size(found.shared), render.size(found.size_b - found.shared)
     yield "Sharing", f"{there} of B{share} is in A already; {new} is new"
 
 
-def _tensor_counts(found: Difference, compared: bool) -> str:
+def _tensor_counts(found: Difference, hints: Sequence[str]) -> str:
     states: list[str] = [each.state for each in found.tensors]
     parts = [_counts(_TENSOR_STATES, states)] if states else []
     if found.same_tensors:
         parts.append(f"{found.same_tensors:,} same in the files that differ")
-    hint = " (--stats compares the values)" if "unknown" in states and not compared else ""
+    hint = " (--stats compares the values)" if "unknown" in states and "--stats" in hints else ""
     return ", ".join(parts) + hint
+
+
+def _file_counts(found: Difference, hints: Sequence[str]) -> str:
+    states: list[str] = [each.state for each in found.files]
+    unread = "unknown" in states or any(
+        file.archive for each in found.files for file in (each.a, each.b) if file
+    )
+    hint = " (--archives compares those in archives)" if unread and "--archives" in hints else ""
+    return _counts(_FILE_STATES, states, found.same_files) + hint
 
 
 def _counts(order: Sequence[str], states: Sequence[str], same: int = 0) -> str:

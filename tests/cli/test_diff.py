@@ -84,7 +84,8 @@ FOUND = replace(
 TEXT = f"""\
 A:        minilm@{DIGEST}  (2.0 KiB)
 B:        localhost:5000/team/minilm@sha256:00  (4.0 KiB)
-Files:    1 removed, 1 renamed, 1 changed, 1 not compared, 3 same
+Files:    1 removed, 1 renamed, 1 changed, 1 not compared, 3 same \
+(--archives compares those in archives)
 Metadata: 2 added, 1 removed, 1 changed
 Tensors:  1 removed, 1 reshaped, 1 not compared, 1,200 same in the files that differ \
 (--stats compares the values)
