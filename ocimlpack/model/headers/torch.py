@@ -28,8 +28,8 @@ _MAX_PICKLE: Final = 64 * 1024 * 1024
 _MAX_TEXT: Final = 1000
 _MAX_NAMES: Final = 16 * 1024 * 1024
 _ALIGNED: Final = 64
-_DESCRIPTORS: Final = (0, 16, 24)
-"""Bytes between a member and the next: whether it was written with its sizes known or not."""
+_WIDE: Final = 2**32
+"""From so many bytes on, what is behind a member has eight bytes more."""
 
 _MAGIC: Final = 0x1950A86A20F9469CFC6C
 _LEGACY_VERSION: Final = 1001
@@ -127,25 +127,26 @@ def _places(archive: ZipArchive, prefix: str) -> dict[str, _Place]:
     """The storages of an archive by their keys.
 
     Where a member's bytes begin is said in front of it, and to read that for each would take a
-    request each. They end where the next member begins, and PyTorch aligns them; whether that holds
-    in this file is tried on the largest.
+    request each. It is read for the largest: the others lie as far from what follows them, if they
+    are aligned then as PyTorch aligns them.
     """
     members = list(archive.members.values())
     ends = [*(member.header for member in members[1:]), archive.end]
-    found: dict[str, _Place] = {}
-    largest: Member | None = None
-    for member, end in zip(members, ends, strict=True):
-        if not member.name.startswith(prefix):
-            continue
-        fits = [end - gap - member.packed for gap in _DESCRIPTORS]
-        begin = next((each for each in fits if each % _ALIGNED == 0), None)
-        found[member.name.removeprefix(prefix)] = _Place(
-            begin if member.is_stored else None, member.size
-        )
-        if member.is_stored and member.size > (largest.size if largest else 0):
-            largest = member
-    if largest and found[largest.name.removeprefix(prefix)].start != archive.start(largest):
-        return {key: _Place(None, place.size) for key, place in found.items()}
+    stored = {
+        member.name.removeprefix(prefix): (member, end)
+        for member, end in zip(members, ends, strict=True)
+        if member.name.startswith(prefix)
+    }
+    largest = max(stored.values(), key=lambda each: each[0].size, default=None)
+    if largest is None:
+        return {}
+    gap = largest[1] - archive.start(largest[0]) - largest[0].packed
+    found = {}
+    for key, (member, end) in stored.items():
+        wide = member.packed >= _WIDE and largest[0].packed < _WIDE
+        begin = end - (gap + 8 if wide else gap) - member.packed
+        known = member.is_stored and begin % _ALIGNED == 0 and begin > member.header
+        found[key] = _Place(begin if known else None, member.size)
     return found
 
 
