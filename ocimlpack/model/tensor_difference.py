@@ -31,9 +31,12 @@ _BLOCK: Final = 4 * 1024 * 1024
 _PATIENCE: Final = 30
 """Seconds that nobody is told of beforehand."""
 
-DENSE: Final = frozenset({"safetensors", "gguf"})
+_DENSE: Final = frozenset({"safetensors", "gguf", "pt", "onnx", "tflite", "numpy"})
 """Formats that hold a tensor's numbers one after the other, the innermost dimension first, and
 little-endian. In others, equal numbers may be other bytes."""
+
+_OTHERWISE: Final = {"gguf.byteorder": "big", "torch.byteorder": "big", "numpy.order": "Fortran"}
+"""What a file of these formats says that is made otherwise."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +80,12 @@ class Side:
     def format(self, place: Place) -> str:
         """How the file is made that a tensor is in."""
         return self.files[place.path].format
+
+    def is_dense(self, place: Place) -> bool:
+        """Whether a tensor's numbers lie there as they are compared."""
+        file = self.files[place.path]
+        said = file.header.facts if file.header else {}
+        return file.format in _DENSE and all(said.get(k) != v for k, v in _OTHERWISE.items())
 
 
 def compare(
@@ -155,10 +164,10 @@ def _is_comparable(pair: TensorPair, a: Side, b: Side, statistics: bool) -> bool
     ours, theirs = pair.a.tensor, pair.b.tensor
     if ours.start is None or theirs.start is None:
         return False
-    formats = {a.format(pair.a), b.format(pair.b)}
+    dense = a.is_dense(pair.a) and b.is_dense(pair.b)
     if pair.state == "retyped":
-        return statistics and formats <= DENSE and _has_values(pair.a, pair.b)
-    return ours.size == theirs.size and (len(formats) == 1 or formats <= DENSE)
+        return statistics and dense and _has_values(pair.a, pair.b)
+    return ours.size == theirs.size and (dense or a.format(pair.a) == b.format(pair.b))
 
 
 def _has_values(*places: Place) -> bool:
@@ -188,7 +197,7 @@ def _compare_group(
             continue
         ours = readers.setdefault("a", _Window(a, pair.a.path))
         theirs = readers.setdefault("b", _Window(b, pair.b.path))
-        dense = {a.format(pair.a), b.format(pair.b)} <= DENSE
+        dense = a.is_dense(pair.a) and b.is_dense(pair.b)
         both = (pair.a, ours), (pair.b, theirs)
         if statistics and dense and _has_values(pair.a, pair.b):
             apart, equal = _apart(*both, stop)

@@ -4,7 +4,7 @@ import json
 import struct
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 
@@ -12,6 +12,7 @@ import ocimlpack
 from ocimlpack.cli import render
 from ocimlpack.model import layers
 from ocimlpack.progress import Event, Warned
+from tests.model.torch_files import checkpoint, dictionary, tensor
 from tests.model.weights import framed, gguf, safetensors, write
 
 Tensors = Mapping[str, tuple[str, tuple[int, ...], bytes]]
@@ -182,6 +183,14 @@ def test_quantised_tensors_have_bytes_but_no_numbers(tmp_path: Path) -> None:
     assert (found.state, found.values) == ("changed", None)
 
 
+def test_numbers_the_other_way_round_are_no_numbers_here(tmp_path: Path) -> None:
+    for name, filling in (("a", b"\0"), ("b", b"\1")):
+        raw = gguf({"general.architecture": "llama"}, [("x", 0, (32,))], order=">")
+        write(tmp_path / name, {"model.gguf": raw[:-128] + filling * 128})
+    (found,) = ocimlpack.diff(tmp_path / "a", tmp_path / "b", stats=True).tensors
+    assert (found.state, found.values) == ("changed", None)
+
+
 def test_a_damaged_header_is_a_note(a: Path, b: Path) -> None:
     (b / "model.safetensors").write_bytes(framed(b'{"x": 1}'))
     found = ocimlpack.diff(a, b)
@@ -262,3 +271,29 @@ def test_what_is_not_there_is_not_found(a: Path) -> None:
         ocimlpack.diff(a, "nothing:1")
     with pytest.raises(ocimlpack.InputError):
         ocimlpack.diff(a, "./nothing")
+
+
+def test_a_checkpoint_is_compared_with_the_safetensors_made_of_it(tmp_path: Path) -> None:
+    one, other = floats(1, 2, 3), floats(1, 2, 4)
+    value = dictionary({"x": tensor("0", [3]), "y": tensor("1", [3])})
+    write(tmp_path / "a", {"model.pt": checkpoint(value, {"0": one, "1": one})[:]})
+    raw = weights({"x": ("F32", (3,), one), "y": ("F32", (3,), other)})
+    write(tmp_path / "b", {"model.safetensors": raw})
+    found = ocimlpack.diff(tmp_path / "a", tmp_path / "b", stats=True)
+    assert states(found) == {"model.pt": "removed", "model.safetensors": "added"}
+    (changed,) = found.tensors
+    assert (changed.name, changed.state) == ("y", "changed")
+    assert changed.values is not None
+    assert changed.values.max == 1
+    assert found.same_tensors == 1
+
+
+@pytest.mark.parametrize("form", ["image", "both"])
+def test_images_are_compared_by_what_is_in_them(
+    a: Path, b: Path, layout: str, form: Literal["image", "both"]
+) -> None:
+    ocimlpack.pack(a, f"{layout}:a", format=form)
+    ocimlpack.pack(b, f"{layout}:b", format=form)
+    check(ocimlpack.diff(f"{layout}:a", f"{layout}:b"))
+    check(ocimlpack.diff(a, f"{layout}:b"))
+    assert not ocimlpack.diff(a, f"{layout}:a").differs
