@@ -18,6 +18,7 @@ from ocimlpack._version import __version__
 
 if TYPE_CHECKING:
     from ocimlpack.app.accounts import login, login_oci, logout, ocir_token
+    from ocimlpack.app.archives import Loaded, Saved, SavedArtifact, load, save
     from ocimlpack.app.audit import AuditBreak, AuditRecord, AuditTrail, audit
     from ocimlpack.app.bucket import (
         BucketCode,
@@ -139,6 +140,7 @@ _HOMES = {
         "bucket_provision",
         "bucket_status",
     ),
+    "ocimlpack.app.archives": ("Loaded", "Saved", "SavedArtifact", "load", "save"),
     "ocimlpack.app.audit": ("AuditBreak", "AuditRecord", "AuditTrail", "audit"),
     "ocimlpack.app.catalog": (
         "CatalogModel",
@@ -241,6 +243,7 @@ __all__ = [
     "InvalidDigestError",
     "InvalidReferenceError",
     "Listed",
+    "Loaded",
     "LoggedIn",
     "Moved",
     "NotAllowedError",
@@ -259,6 +262,8 @@ __all__ = [
     "Reporter",
     "Restored",
     "Retried",
+    "Saved",
+    "SavedArtifact",
     "Staged",
     "Synced",
     "Tagged",
@@ -289,6 +294,7 @@ __all__ = [
     "doctor",
     "import_model",
     "inspect",
+    "load",
     "login",
     "login_oci",
     "logout",
@@ -306,6 +312,7 @@ __all__ = [
     "repos",
     "resolve",
     "rm",
+    "save",
     "sync",
     "tag",
     "tags",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
@@ -325,7 +325,16 @@ def _copy(
 
 
 def _copy_referrers(src: ReadableStore, root: Descriptor, dst: Store, options: Connection) -> None:
-    """What refers to the artifact, and what refers to that: a signature may itself be attested."""
+    for found in referrers_of(src, root):
+        _copy(src, found, dst, (), options, "copying referrers")
+
+
+def referrers_of(src: ReadableStore, root: Descriptor) -> Iterator[Descriptor]:
+    """What refers to an artifact, and what refers to that: a signature may itself be attested.
+
+    Raises:
+        UnsupportedError: the store can't tell.
+    """
     lister = capability(src, ReferrerLister)
     if lister is None:
         raise UnsupportedError("the source can't list what refers to an artifact")
@@ -336,7 +345,7 @@ def _copy_referrers(src: ReadableStore, root: Descriptor, dst: Store, options: C
             if found.digest not in seen and is_manifest(found.media_type):
                 seen.add(found.digest)
                 waiting.append(found)
-                _copy(src, found.plain, dst, (), options, "copying referrers")
+                yield found.plain
 
 
 def _rehearse(

@@ -78,6 +78,8 @@ COMMANDS: Final[dict[str, dict[str, Entry]]] = {
         "repos": Entry("naming", "repos", "List the repositories of a registry."),
         "copy": Entry("moving", "copy", "Copy from any location to any other."),
         "import": Entry("importing", "import_", "Bring a model from the Hugging Face Hub."),
+        "save": Entry("archives", "save", "Write packed models into one tar archive."),
+        "load": Entry("archives", "load", "Bring what was saved to a place."),
     },
     "Oracle Cloud": {
         "bucket": Entry("bucket", "bucket", "Plan, make and check the bucket for models."),

@@ -55,6 +55,9 @@ _VERBS: Final = {
     "copying": "copied",
     "copying referrers": "copied",
     "importing": "imported",
+    "saving": "saved",
+    "saving referrers": "saved",
+    "loading": "loaded",
     "verifying": "verified",
 }
 _SPARED: Final[dict[Outcome, str]] = {"skipped": "exists", "mounted": "mounted"}
