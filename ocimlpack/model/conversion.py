@@ -78,8 +78,7 @@ def plan(
 
 def _role(store: ReadableStore, file: Inner) -> Role:
     """What a file is for: what its layer says, else what its name and first bytes do."""
-    said = (file.member.kind, file.member.desc.annotations.get(mediatypes.KIND))
-    kind = next((each for each in mediatypes.KINDS if each in said), None)
+    kind = next((each for each in mediatypes.KINDS if each == file.member.kind), None)
     role = classify(file.path, b"")
     if kind is None or (kind == "weight" and role.format not in _TOLD):
         role = classify(file.path, file.head(store))
