@@ -113,13 +113,18 @@ class Bench:
         """A new folder."""
         return Path(tempfile.mkdtemp(dir=self.folder))
 
+    def model(self) -> Path:
+        """A new folder with the small model; no file in it is empty."""
+        folder = self.scratch() / "model"
+        folder.mkdir()
+        write_model(folder)
+        (folder / "added_tokens.json").unlink()
+        return folder
+
     def written(self, form: Form) -> Written:
         """The model in that form, pushed when it is first asked for."""
         if form.name not in self._written:
-            folder = self.scratch() / "model"
-            folder.mkdir()
-            write_model(folder)
-            (folder / "added_tokens.json").unlink()
+            folder = self.model()
             form.fill(folder)
             options = dict(form.options)
             if form.options.get("artifact_type"):
@@ -157,7 +162,9 @@ def compare(folder: Path, written: Written) -> str:
     if archives and unpacked == written.files:
         return UNPACKED
     missing, further = written.files.keys() - found.keys(), found.keys() - written.files.keys()
-    other = {path for path in found.keys() & written.files.keys() if found[path] != written.files[path]}
+    other = {
+        path for path in found.keys() & written.files.keys() if found[path] != written.files[path]
+    }
     return f"without {sorted(missing)}, and {sorted(further)}, and other bytes in {sorted(other)}"
 
 

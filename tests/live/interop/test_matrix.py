@@ -1,14 +1,40 @@
 from __future__ import annotations
 
+import os
+
 import pytest
 
-from tests.live.interop.bench import FORMS, Bench, Form
-from tests.live.interop.readers import READERS, Reader, observe
+from tests.live.interop.bench import FORMS, Form
+from tests.live.interop.cells import Cells
+from tests.live.interop.page import PAGE, render, version_on
+from tests.live.interop.readers import READERS, Reader
+from tests.live.interop.tools import TOOLS
+from tests.live.interop.writers import WRITERS, Writer
 
-HERE = [reader for reader in READERS if not reader.tool.optional or reader.tool.path]
+READERS_HERE = [reader for reader in READERS if reader.tool.is_due]
+WRITERS_HERE = [writer for writer in WRITERS if writer.tool.is_due]
 
 
 @pytest.mark.parametrize("form", FORMS, ids=lambda form: form.name)
-@pytest.mark.parametrize("reader", HERE, ids=lambda reader: reader.command)
-def test_what_others_make_of_what_we_write(reader: Reader, form: Form, bench: Bench) -> None:
-    assert observe(reader, bench, bench.written(form)) == reader.expected[form.name]
+@pytest.mark.parametrize("reader", READERS_HERE, ids=lambda reader: reader.key)
+def test_what_others_make_of_what_we_write(reader: Reader, form: Form, cells: Cells) -> None:
+    assert cells.read(reader, form) == reader.expected[form.name]
+
+
+@pytest.mark.parametrize("writer", WRITERS_HERE, ids=lambda writer: writer.key)
+def test_what_we_make_of_what_others_write(writer: Writer, cells: Cells) -> None:
+    assert cells.written(writer) == writer.expected
+
+
+def test_the_page_says_what_was_seen(cells: Cells) -> None:
+    cells.try_all()
+    results, page = cells.results(), PAGE.read_text("utf-8")
+    # A user's machine may have other versions than the page is about; and so may CI of the
+    # programs that nobody asked it to install.
+    other = {
+        tool.name
+        for tool in TOOLS
+        if (tool.optional or not os.environ.get("CI"))
+        and results.versions.get(tool.name) != version_on(page, tool.name)
+    }
+    assert render(results.without(other), page) == page, "`make interop` writes it anew"

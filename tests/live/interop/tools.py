@@ -6,7 +6,7 @@ import os
 import re
 import subprocess
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 
@@ -38,7 +38,7 @@ class Tool:
 
     Attributes:
         program: its name.
-        package: what it is called where it is published.
+        name: what it is called, for the page.
         url: what it is.
         install: how one gets it.
         version: the arguments that make it say its version; none for packages of Python.
@@ -46,7 +46,7 @@ class Tool:
     """
 
     program: str
-    package: str
+    name: str
     url: str
     install: str
     version: tuple[str, ...] = ()
@@ -65,6 +65,11 @@ class Tool:
         """Skip the test where it is missing; in CI fail."""
         if self.path is None:
             lack(f"there is no {self.program}: {self.install}")
+
+    @property
+    def is_due(self) -> bool:
+        """Whether it is to be tried here: always, unless nobody can be told how to get it."""
+        return not self.optional or self.path is not None
 
     @property
     def seen_version(self) -> str:
@@ -104,7 +109,8 @@ def _version(tool: Tool) -> str:
         found = re.search(r"\d+(?:\.\d+)+(?:\+\d+)?", said)
         assert found, f"{tool.program} says no version: {said}"
         return found[0]
-    asked = f"import importlib.metadata as m; print(m.version({tool.package!r}))"
+    package = tool.url.strip("/").rpartition("/")[2]
+    asked = f"import importlib.metadata as m; print(m.version({package!r}))"
     return subprocess.check_output([VENV / "bin" / "python", "-c", asked], text=True).strip()
 
 
@@ -150,10 +156,11 @@ MODCTL = Tool(
 KIT = Tool(
     "kit", "KitOps", "https://kitops.org", "build it from its source", ("version",), optional=True
 )
-ORAS_PY = Tool("python", "oras", "https://pypi.org/project/oras/", IN_VENV)
+ORAS_PY = Tool("python", "oras-py", "https://pypi.org/project/oras/", IN_VENV)
 MODELPACK_CLIENT = Tool(
     "modelpack", "modelpack-client", "https://pypi.org/project/modelpack-client/", IN_VENV
 )
+MODELPACK_LIBRARY = replace(MODELPACK_CLIENT, program="python")
 OMLMD = Tool("omlmd", "omlmd", "https://pypi.org/project/omlmd/", IN_VENV)
 OLOT = Tool("olot", "olot", "https://pypi.org/project/olot/", IN_VENV)
 MODELCAR = Tool("oci-modelcar", "oci-modelcar", "https://pypi.org/project/oci-modelcar/", IN_VENV)
