@@ -57,6 +57,7 @@ IMPORTERS: dict[str, tuple[str, ...]] = {
         "app/machine.py",
         "cli/",
         "cloud/_sdk.py",
+        "model/readers/table.py",
         "model/zstd.py",
         "stores/deferred.py",
     ),

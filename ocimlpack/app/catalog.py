@@ -7,12 +7,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final, Unpack
 
-from ocimlpack.app import audit, looking, oracle, places
+from ocimlpack.app import audit, oracle, places
 from ocimlpack.app.options import Connection, Oracle, StrPath
 from ocimlpack.app.results import Pulled
 from ocimlpack.errors import InputError, InvalidContentError
-from ocimlpack.model import card
-from ocimlpack.model.artifact import members
+from ocimlpack.model import card, readers
 from ocimlpack.progress import Reporter, Warned, ignore
 from ocimlpack.spec.manifest import Manifest
 from ocimlpack.spec.reference import Kind
@@ -300,8 +299,8 @@ def _entry(
     model: Mapping[str, Any] = {}
     if isinstance(node, Manifest):
         artifact_type = node.artifact_type or node.config.media_type
-        config = looking.read_config(store, node)
-        model = looking.model_of(node, config)
+        config = readers.config_of(store, node)
+        model = readers.fields_of(store, node)
         if len(config) <= _MAX_FILE:
             files["config.json"] = config
         readme = _card(store, node)
@@ -329,7 +328,7 @@ def _entry(
 
 
 def _card(store: ReadableStore, manifest: Manifest) -> bytes | None:
-    for member in members(manifest):
+    for member in readers.understand(store, manifest).members:
         if member.path.lower() in _CARDS and member.encoding == "raw":
             desc = member.desc
             return read_all(store.fetch(desc), desc) if desc.size <= _MAX_FILE else None

@@ -3,29 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, Unpack, cast
+from typing import Unpack, cast
 
 from ocimlpack.app import fallback, places
 from ocimlpack.app.fallback import Known
 from ocimlpack.app.moving import pack_folder
 from ocimlpack.app.options import Connection, Moving
 from ocimlpack.app.results import Inspected, InspectedFile, Verified
-from ocimlpack.errors import InputError, InvalidContentError
-from ocimlpack.model import listing, receipt
-from ocimlpack.model.artifact import Member, members
+from ocimlpack.errors import InputError, InvalidContentError, NotFoundError, UnsupportedError
+from ocimlpack.model import listing, readers, receipt
+from ocimlpack.model.artifact import Member
+from ocimlpack.model.readers import Content
 from ocimlpack.progress import Began, Ended, Moved, Planned, ignore
 from ocimlpack.spec.descriptor import Descriptor
 from ocimlpack.spec.digest import Digest
-from ocimlpack.spec.gojson import decode
-from ocimlpack.spec.manifest import MAX_SIZE, Index, Manifest
-from ocimlpack.spec.mediatypes import MODEL_CONFIG, OCI_CONFIG
+from ocimlpack.spec.manifest import Index, Manifest
 from ocimlpack.spec.reference import Kind, Reference
 from ocimlpack.stores import open as stores
 from ocimlpack.stores.base import ReadableStore
 from ocimlpack.stores.graph import read_manifest
 from ocimlpack.stores.layout import LayoutStore
-from ocimlpack.stores.verify import chunks, read_all
+from ocimlpack.stores.verify import chunks
 from ocimlpack.transfer import copy as transfer
 from ocimlpack.transfer import pool
 
@@ -129,85 +129,62 @@ def _inspected(
     archives: bool,
 ) -> Inspected:
     node = read_manifest(store, root)
-    if isinstance(node, Index):
-        return Inspected(
-            reference=reference,
-            digest=str(root.digest),
-            artifact_type=node.artifact_type or root.media_type,
-            size=transfer.plan(store, root).total,
-            model={},
-            files=(),
-            tags=tags,
-            annotations=dict(node.annotations),
-            manifest=node.raw.decode(),
-            config="",
-        )
-    config = read_config(store, node)
-    return Inspected(
+    manifest = _model_in(store, node)
+    found = Inspected(
         reference=reference,
         digest=str(root.digest),
-        artifact_type=node.artifact_type or node.config.media_type,
+        artifact_type=node.artifact_type or root.media_type,
         size=transfer.plan(store, root).total,
-        model=model_of(node, config),
-        files=_files(store, node, archives),
+        model={},
+        files=(),
         tags=tags,
         annotations=dict(node.annotations),
         manifest=node.raw.decode(),
-        config=config.decode("utf-8", "surrogateescape"),
+        config="",
+    )
+    if manifest is None:
+        return found
+    config = readers.config_of(store, manifest).decode("utf-8", "surrogateescape")
+    if isinstance(node, Manifest):
+        found = replace(found, artifact_type=node.artifact_type or node.config.media_type)
+    try:
+        content = readers.understand(store, manifest)
+    except (InvalidContentError, UnsupportedError) as error:
+        # Shown all the same: who inspects wants to see what is wrong with it.
+        problem = f"({error.message})"
+        return replace(
+            found,
+            model=readers.fields_of(store, manifest),
+            files=tuple(
+                InspectedFile(problem, "", each.size, str(each.digest), each.media_type)
+                for each in manifest.layers
+            ),
+            config=config,
+        )
+    return replace(
+        found,
+        model=dict(content.fields),
+        files=_files(store, content, archives),
+        config=config,
+        format=content.format,
+        notes=content.notes,
     )
 
 
-def read_config(store: ReadableStore, node: Manifest) -> bytes:
-    """The bytes of a manifest's config.
-
-    Raises:
-        InvalidContentError: it is too large for one.
-    """
-    if node.config.size > MAX_SIZE:
-        raise InvalidContentError(
-            f"the config {node.config.digest} has {node.config.size:,} bytes; "
-            f"no more than {MAX_SIZE:,} are read",
-            digest=str(node.config.digest),
-        )
-    return read_all(store.fetch(node.config), node.config)
-
-
-def model_of(node: Manifest, config: bytes) -> dict[str, Any]:
-    """What a ModelPack config says, in one map, also where it is part of an image's.
-
-    Of other configs nothing is understood.
-
-    Raises:
-        InvalidContentError: it is not what its type says.
-    """
-    if node.config.media_type not in {MODEL_CONFIG, OCI_CONFIG}:
-        return {}
-    document = decode(config, "the config")
-    if not isinstance(document, dict):
-        raise InvalidContentError("the config is not a JSON object")
-    if node.config.media_type == OCI_CONFIG and "modelfs" not in document:
-        return {}  # it is an image indeed
-    said: dict[str, Any] = {}
-    for part in ("descriptor", "config"):
-        value = document.get(part)
-        if isinstance(value, dict):
-            said.update(value)
-    return said
-
-
-def _files(store: ReadableStore, node: Manifest, archives: bool) -> tuple[InspectedFile, ...]:
+def _model_in(store: ReadableStore, node: Manifest | Index) -> Manifest | None:
+    """The manifest to show; None for an index that is of nothing in particular."""
+    if isinstance(node, Manifest):
+        return node
     try:
-        found = members(node)
-    except (InvalidContentError, InputError) as error:
-        # Shown all the same: who inspects wants to see what is wrong with it.
-        problem = f"({error.message})"
-        return tuple(
-            InspectedFile(problem, "", each.size, str(each.digest), each.media_type)
-            for each in node.layers
-        )
+        return readers.manifest_in(store, readers.choose(store, node))
+    except (InputError, NotFoundError):
+        return None
+
+
+def _files(store: ReadableStore, content: Content, archives: bool) -> tuple[InspectedFile, ...]:
     return tuple(
         InspectedFile(path, each.kind, size, str(digest), each.desc.media_type)
-        for each in found
+        for each in content.members
         for path, size, digest in _contents(store, each, archives)
     )
 

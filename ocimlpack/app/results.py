@@ -95,6 +95,9 @@ class Pulled:
         moved: bytes that were transferred.
         kept: bytes that were there already and found right.
         fallback: whether it is from the fallback, as the registry failed.
+        format: how the artifact is made: modelpack, modelkit, docker-model, ollama, omlmd, image,
+            or files where nothing more is known of it.
+        notes: what was guessed or left out when it was read.
     """
 
     path: str
@@ -105,6 +108,8 @@ class Pulled:
     moved: int
     kept: int
     fallback: bool = False
+    format: str = ""
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,6 +166,8 @@ class Inspected:
         annotations: the manifest's annotations.
         manifest: the manifest's bytes as text.
         config: the config's bytes as text.
+        format: how the artifact is made, as in `Pulled`; empty where it can't be read.
+        notes: what was guessed or left out when it was read.
     """
 
     reference: str
@@ -173,6 +180,8 @@ class Inspected:
     annotations: Mapping[str, str]
     manifest: str
     config: str
+    format: str = ""
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

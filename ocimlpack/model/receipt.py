@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, Final
 
 from ocimlpack.errors import InputError, IntegrityError, InvalidContentError, InvalidDigestError
-from ocimlpack.model.artifact import members
+from ocimlpack.model import readers
 from ocimlpack.model.beneath import Root, reading
 from ocimlpack.model.names import OWN_FOLDER, check_path, collisions
 from ocimlpack.progress import Began, Ended, Moved, Planned, Reporter, ignore
@@ -301,7 +301,7 @@ def _check_against(manifest: Manifest, entries: tuple[Entry, ...]) -> None:
     """What a layer holds as it is, the manifest says; a receipt can't say something else."""
     if collisions(entry.path for entry in entries):
         raise InvalidContentError("it lists a file twice")
-    layers = {each.path: each.desc for each in members(manifest) if each.encoding == "raw"}
+    layers = {each.path: each.desc for each in readers.named(manifest) if each.encoding == "raw"}
     for entry in entries:
         layer = layers.get(entry.path)
         if layer and (entry.digest, entry.size) != (layer.digest, layer.size):

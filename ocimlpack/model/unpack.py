@@ -14,7 +14,7 @@ from typing import Self
 
 from ocimlpack.errors import InputError, IntegrityError
 from ocimlpack.model import staging
-from ocimlpack.model.artifact import Member, clashing, members
+from ocimlpack.model.artifact import Member, clashing
 from ocimlpack.model.beneath import Root, reading
 from ocimlpack.model.destination import Situation, examine, locate, swappable
 from ocimlpack.model.fresh import OLD, Fresh, hidden
@@ -48,6 +48,7 @@ class Folder:
         self,
         destination: Path,
         manifest: Manifest,
+        members: Sequence[Member],
         *,
         reference: str,
         include: Sequence[str] = (),
@@ -58,11 +59,12 @@ class Folder:
         jobs: int = 4,
         report: Reporter = ignore,
     ) -> None:
-        """Check the artifact's names and choose; nothing is touched yet.
+        """Choose among the artifact's files; nothing is touched yet.
 
         Args:
             destination: the folder. It and those above it are made if they are absent.
             manifest: the artifact.
+            members: what a reader understood of it; their names are checked.
             reference: where it comes from, for the receipt.
             include: patterns; only files that match one are wanted. What is in an archive is known
                 only once it was read: so it is read, and its other files are left out then.
@@ -76,8 +78,6 @@ class Folder:
             report: gets the progress events of that.
 
         Raises:
-            InvalidContentError: a name is unsafe, or two can't be side by side.
-            UnsupportedError: no artifact that is made of files.
             InputError: no file is wanted.
         """
         self.files: list[tuple[str, int]] = []
@@ -90,7 +90,7 @@ class Folder:
         self._near = near
         self._jobs = jobs
         self._report = report
-        self._members = members(manifest)
+        self._members = tuple(members)
         self._selected = selector(include, exclude)
         self._unexcluded = selector((), exclude)
         self._wanted = tuple(filter(self._is_wanted, self._members))

@@ -16,8 +16,11 @@ DOCKER_MANIFEST: Final = "application/vnd.docker.distribution.manifest.v2+json"
 DOCKER_CONFIG: Final = "application/vnd.docker.container.image.v1+json"
 DOCKER_LIST: Final = "application/vnd.docker.distribution.manifest.list.v2+json"
 
+# Ollama's list of one model in several forms.
+OLLAMA_LIST: Final = "application/vnd.ollama.manifest.list.v2+json"
+
 MANIFESTS: Final = frozenset({OCI_MANIFEST, DOCKER_MANIFEST})
-INDEXES: Final = frozenset({OCI_INDEX, DOCKER_LIST})
+INDEXES: Final = frozenset({OCI_INDEX, DOCKER_LIST, OLLAMA_LIST})
 
 # https://github.com/modelpack/model-spec/blob/main/docs/spec.md
 MODEL_MANIFEST: Final = "application/vnd.cncf.model.manifest.v1+json"

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from ocimlpack.errors import InvalidContentError, UnsupportedError
-from ocimlpack.model.artifact import members
+from ocimlpack.model.readers import named as members
 from ocimlpack.spec import mediatypes
 from ocimlpack.spec.descriptor import Descriptor
 from ocimlpack.spec.digest import Digest

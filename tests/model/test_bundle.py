@@ -12,11 +12,11 @@ import pytest
 
 from ocimlpack.errors import ConflictError, IntegrityError
 from ocimlpack.model import archive, layers
-from ocimlpack.model.artifact import members
 from ocimlpack.model.bundle import BundleBlob, Part
 from ocimlpack.model.layers import PlannedBundle, PlannedFile, arrange
 from ocimlpack.model.listing import contents
 from ocimlpack.model.pack import pack, plan
+from ocimlpack.model.readers import named
 from ocimlpack.model.receipt import verify
 from ocimlpack.model.source import Seen, SourceBlob
 from ocimlpack.model.unpack import Folder
@@ -430,7 +430,7 @@ def test_twenty_thousand_files_come_back_as_they_were(tmp_path: Path) -> None:
     store = LayoutStore(tmp_path / "layout", create=True)
     copy(packed, packed.root, store, ["1.0"], jobs=1)
     out = tmp_path / "out"
-    with Folder(out, packed.manifest, reference="m:1.0") as target:
+    with Folder(out, packed.manifest, named(packed.manifest), reference="m:1.0") as target:
         copy(store, packed.root, target, jobs=1)
         target.commit()
     assert tree(out) == files
@@ -474,7 +474,7 @@ def test_a_file_of_a_bundle_that_changes_is_refused(low_limits: None, tmp_path: 
 def test_a_bundle_is_listed_file_by_file(low_limits: None, tmp_path: Path) -> None:
     files = model(tmp_path, 100)
     packed = pack(tmp_path)
-    bundles = [each for each in members(packed.manifest) if each.encoding == "tar"]
+    bundles = [each for each in named(packed.manifest) if each.encoding == "tar"]
     listed = [entry for each in bundles for entry in contents(each, packed.fetch(each.desc))]
     assert len(listed) > 90
     for entry in listed:
@@ -491,7 +491,7 @@ def test_a_folder_is_brought_up_to_date(low_limits: None, tmp_path: Path) -> Non
 
     def pull() -> int:
         packed = pack(tmp_path / "model")
-        with Folder(out, packed.manifest, reference="m") as target:
+        with Folder(out, packed.manifest, named(packed.manifest), reference="m") as target:
             moved = copy(packed, packed.root, target, wanted=target.wants).moved
             target.commit()
         return moved
@@ -515,7 +515,9 @@ def test_some_files_of_a_bundle_can_be_pulled(low_limits: None, tmp_path: Path) 
     packed = pack(tmp_path / "model")
     out = tmp_path / "out"
     wanted = ("data/03/*", "config.json")
-    with Folder(out, packed.manifest, reference="m", include=wanted) as target:
+    with Folder(
+        out, packed.manifest, named(packed.manifest), reference="m", include=wanted
+    ) as target:
         copy(packed, packed.root, target, wanted=target.wants)
         target.commit()
     assert tree(out) == {
