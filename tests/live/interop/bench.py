@@ -24,6 +24,8 @@ PARTS = 1030
 CUSTOM = "application/vnd.example.model.v1"
 CONFIG = "application/vnd.example.config.v1+json"
 
+AS_ROOT = () if os.geteuid() == 0 else ("sudo", "-n")
+
 SAME = "same files"
 PLAIN = "same files, none executable"
 UNPACKED = "same files after `tar -xf`"
@@ -176,40 +178,40 @@ class Containerd:
 
     def run(self, *arguments: str | Path) -> Done:
         """A command of `ctr`."""
-        return CONTAINERD.run("--address", self.address, *arguments)
+        return CONTAINERD.run("--address", self.address, *arguments, before=AS_ROOT)
 
     def __call__(self, *arguments: str | Path) -> str:
         """A command of `ctr` that has to succeed; its stdout."""
-        return CONTAINERD("--address", self.address, *arguments)
+        done = self.run(*arguments)
+        assert done.code == 0, f"ctr {arguments} exited {done.code}:\n…{done.said[-500:]}"
+        return done.stdout
 
 
 @contextlib.contextmanager
 def run_containerd() -> Iterator[Containerd]:
     """Start one, and stop it."""
-    if os.geteuid() != 0:
-        lack("containerd needs root")
+    if AS_ROOT and subprocess.run([*AS_ROOT, "true"], capture_output=True, check=False).returncode:
+        lack("containerd needs root, or sudo without a password")
     # A socket's path must be short, which pytest's folders are not.
-    with tempfile.TemporaryDirectory(prefix="ocimlpack-") as name:
-        folder = Path(name)
-        address = folder / "containerd.sock"
-        settings = folder / "config.toml"
-        settings.write_text(
-            f'version = 2\nroot = "{folder}/root"\nstate = "{folder}/state"\n'
-            'disabled_plugins = ["io.containerd.grpc.v1.cri"]\n'
-            f'[grpc]\naddress = "{address}"\n'
-        )
-        with (folder / "log").open("w") as log:
-            process = subprocess.Popen(
-                ["containerd", "--config", settings], stdout=log, stderr=subprocess.STDOUT
-            )
-        try:
-            subject = Containerd(address)
-            deadline = time.monotonic() + 30
-            while not address.exists() or subject.run("version").code:
-                assert process.poll() is None, (folder / "log").read_text()
-                assert time.monotonic() < deadline, (folder / "log").read_text()
-                time.sleep(0.05)
-            yield subject
-        finally:
-            process.terminate()
-            process.wait(30)
+    folder = Path(tempfile.mkdtemp(prefix="ocimlpack-"))
+    address, settings = folder / "containerd.sock", folder / "config.toml"
+    settings.write_text(
+        f'version = 2\nroot = "{folder}/root"\nstate = "{folder}/state"\n'
+        'disabled_plugins = ["io.containerd.grpc.v1.cri"]\n'
+        f'[grpc]\naddress = "{address}"\n'
+    )
+    with (folder / "log").open("w") as log:
+        command = [*AS_ROOT, "containerd", "--config", settings]
+        process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT)
+    try:
+        subject = Containerd(address)
+        deadline = time.monotonic() + 30
+        while subject.run("version").code:
+            assert process.poll() is None, (folder / "log").read_text()
+            assert time.monotonic() < deadline, (folder / "log").read_text()
+            time.sleep(0.05)
+        yield subject
+    finally:
+        subprocess.run([*AS_ROOT, "kill", str(process.pid)], check=True)
+        process.wait(30)
+        subprocess.run([*AS_ROOT, "rm", "-rf", folder], check=True)

@@ -26,12 +26,12 @@ class Results:
     Attributes:
         versions: of the tools, by their names.
         readers: what became of each form, by the reader's key and the form's name.
-        writers: what became of it, by the writer's key.
+        writers: what it was taken for and what became of it, by the writer's key.
     """
 
     versions: dict[str, str] = field(default_factory=dict)
     readers: dict[str, dict[str, str]] = field(default_factory=dict)
-    writers: dict[str, str] = field(default_factory=dict)
+    writers: dict[str, tuple[str, str]] = field(default_factory=dict)
 
     @classmethod
     def load(cls) -> Results:
@@ -53,7 +53,7 @@ class Results:
         )
 
 
-def _tried(one: Callable[[], str]) -> None:
+def _tried(one: Callable[[], object]) -> None:
     # On a user's machine, what lacks a tool is left out; in CI that is a failure, not a skip.
     with contextlib.suppress(pytest.skip.Exception):
         one()
@@ -65,7 +65,7 @@ class Cells:
     def __init__(self, bench: Bench) -> None:
         self._bench = bench
         self._read: dict[tuple[str, str], str] = {}
-        self._written: dict[str, str] = {}
+        self._written: dict[str, tuple[str, str]] = {}
 
     def read(self, reader: Reader, form: Form) -> str:
         """What a reader makes of a form."""
@@ -74,8 +74,8 @@ class Cells:
             self._read[key] = readers.observe(reader, self._bench, self._bench.written(form))
         return self._read[key]
 
-    def written(self, writer: Writer) -> str:
-        """What we make of what a writer writes."""
+    def written(self, writer: Writer) -> tuple[str, str]:
+        """What we take for what a writer writes, and what we make of it."""
         if writer.key not in self._written:
             self._written[writer.key] = writers.observe(writer, self._bench)
         return self._written[writer.key]

@@ -51,7 +51,7 @@ WRITING = """\
 ## What ocimlpack makes of what other tools write
 
 Each tool wrote to a registry; `ocimlpack copy` took that to another one, where it has the same
-digest; and `ocimlpack pull` made files of it there.
+digest; and `ocimlpack pull` made files of it there. What it was taken for, `inspect` says.
 
 - **same files**: each file, byte for byte, at the path that its writer gave it, executable if the
   artifact says so.
@@ -68,12 +68,6 @@ def render(results: Results, before: str) -> str:
     """
     page = "\n".join(_lines(results, _rows(before)))
     return re.sub(r"\n{3,}", "\n\n", page) + "\n"
-
-
-def version_on(page: str, name: str) -> str:
-    """The version of a tool with which its cells were seen; empty if they never were."""
-    row = _rows(page).get(_link(name))
-    return row.split("|")[2].strip() if row else ""
 
 
 def _lines(results: Results, before: dict[str, str]) -> Iterator[str]:
@@ -94,10 +88,10 @@ def _lines(results: Results, before: dict[str, str]) -> Iterator[str]:
             if reader.copies is copies:
                 yield _row(reader.key, list(_cells(reader, results, notes)), before)
     yield f"\n{WRITING}"
-    yield from _table(("command", "`ocimlpack pull`"))
+    yield from _table(("command", "taken for", "`ocimlpack pull`"))
     for writer in WRITERS:
-        seen = results.writers.get(writer.key, "")
-        yield _row(writer.key, [_noted(seen, writer.note, notes)], before)
+        taken, seen = results.writers.get(writer.key, ("", ""))
+        yield _row(writer.key, [taken, _noted(seen, writer.note, notes)], before)
     yield "\n## Notes\n"
     for note, number in notes.items():
         yield f"{number}. {note}"

@@ -1,13 +1,11 @@
 from __future__ import annotations
 
-import os
-
 import pytest
 
 from tests.live.interop.bench import FORMS, Form
 from tests.live.interop.cells import Cells
-from tests.live.interop.page import PAGE, render, version_on
-from tests.live.interop.readers import READERS, Reader
+from tests.live.interop.page import PAGE, render
+from tests.live.interop.readers import HARMLESS, READERS, Reader
 from tests.live.interop.tools import TOOLS
 from tests.live.interop.writers import WRITERS, Writer
 
@@ -18,23 +16,17 @@ WRITERS_HERE = [writer for writer in WRITERS if writer.tool.is_due]
 @pytest.mark.parametrize("form", FORMS, ids=lambda form: form.name)
 @pytest.mark.parametrize("reader", READERS_HERE, ids=lambda reader: reader.key)
 def test_what_others_make_of_what_we_write(reader: Reader, form: Form, cells: Cells) -> None:
-    assert cells.read(reader, form) == reader.expected[form.name]
+    expected = {reader.expected[form.name]} if reader.tool.is_known else HARMLESS
+    assert cells.read(reader, form) in expected
 
 
 @pytest.mark.parametrize("writer", WRITERS_HERE, ids=lambda writer: writer.key)
 def test_what_we_make_of_what_others_write(writer: Writer, cells: Cells) -> None:
-    assert cells.written(writer) == writer.expected
+    assert cells.written(writer) == (writer.format, writer.expected)
 
 
 def test_the_page_says_what_was_seen(cells: Cells) -> None:
     cells.try_all()
     results, page = cells.results(), PAGE.read_text("utf-8")
-    # A user's machine may have other versions than the page is about; and so may CI of the
-    # programs that nobody asked it to install.
-    other = {
-        tool.name
-        for tool in TOOLS
-        if (tool.optional or not os.environ.get("CI"))
-        and results.versions.get(tool.name) != version_on(page, tool.name)
-    }
+    other = {tool.name for tool in TOOLS if not tool.is_known}
     assert render(results.without(other), page) == page, "`make interop` writes it anew"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tarfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from hashlib import sha256
@@ -14,6 +15,7 @@ from tests.live.interop import tools
 from tests.live.interop.bench import PLAIN, SAME, TAG, Bench, Written, compare, executables
 from tests.live.interop.tools import Tool
 
+ANY_POLICY = "--insecure-policy"  # skopeo: no signature policy where none is installed
 KIND = "application/vnd.example.model.v1"
 PUSH_WITH_ORAS_PY = """
 import sys, oras.client
@@ -29,6 +31,7 @@ class Writer:
         command: how the page shows it; no two of a tool are the same.
         tool: the program.
         write: writes a folder's model under a reference; returns which of the files it holds.
+        format: what `inspect` takes it for.
         expected: what `pull` makes of it.
         note: what is to be known about it.
         needs: further programs.
@@ -37,6 +40,7 @@ class Writer:
     command: str
     tool: Tool
     write: Callable[[Bench, Path, str], Mapping[str, bytes]]
+    format: str
     expected: str
     note: str = ""
     needs: tuple[Tool, ...] = ()
@@ -47,19 +51,21 @@ class Writer:
         return f"{self.tool.name}: {self.command}"
 
 
-def observe(writer: Writer, bench: Bench) -> str:
-    """What we make of what it writes, by the bytes that are there then."""
+def observe(writer: Writer, bench: Bench) -> tuple[str, str]:
+    """What we take for what it writes, and what we make of it, by the bytes that are there then."""
     for tool in (writer.tool, *writer.needs):
         tool.demand()
     folder, repository = bench.model(), bench.source.repository()
     reference = f"{repository}:{TAG}"
     files = writer.write(bench, folder, reference)
-    digest = ocimlpack.inspect(reference).digest
+    found = ocimlpack.inspect(reference)
+    digest = found.digest
     written = Written(repository, files, executables(folder) & files.keys(), digest)
     target = f"{bench.target.repository()}:{TAG}"
     ocimlpack.copy(reference, target)
     assert ocimlpack.inspect(target).digest == digest
-    return compare(Path(ocimlpack.pull(target, bench.scratch() / "out").path), written)
+    out = Path(ocimlpack.pull(target, bench.scratch() / "out").path)
+    return found.format, compare(out, written)
 
 
 def _some(folder: Path, *paths: str) -> dict[str, bytes]:
@@ -172,24 +178,123 @@ def _omlmd_push(bench: Bench, folder: Path, reference: str) -> Mapping[str, byte
     return _some(folder, name) | _some(sent, *metadata)
 
 
+def _modctl_build(encoding: str) -> Callable[[Bench, Path, str], Mapping[str, bytes]]:
+    def write(bench: Bench, folder: Path, reference: str) -> Mapping[str, bytes]:
+        described, own = bench.scratch(), bench.scratch()
+        state = ("--storage-dir", own / "storage", "--log-dir", own / "log")
+        tools.MODCTL("modelfile", "generate", folder, "--output", described, *state)
+        build = ("build", "--modelfile", described / "Modelfile", "--target", reference)
+        tools.MODCTL(*build, f"--raw={str(encoding == 'raw').lower()}", folder, *state)
+        tools.MODCTL("push", "--plain-http", reference, *state)
+        return read_tree(folder)
+
+    return write
+
+
+KITFILE = """\
+manifestVersion: "1.0"
+package: {name: tiny}
+model:
+  name: tiny
+  path: model-00001-of-00002.safetensors
+  parts: [{path: model-00002-of-00002.safetensors}, {path: config.json}]
+code: [{path: serve.py}]
+datasets: [{path: 1_Pooling}]
+docs: [{path: README.md}]
+"""
+
+
+def _kit_pack(compression: str) -> Callable[[Bench, Path, str], Mapping[str, bytes]]:
+    def write(bench: Bench, folder: Path, reference: str) -> Mapping[str, bytes]:
+        described, own = bench.scratch() / "Kitfile", ("--config", bench.scratch())
+        described.write_text(KITFILE)
+        how = ("--file", described, "--compression", compression)
+        tools.KIT("pack", folder, *how, "--tag", reference, *own)
+        tools.KIT("push", "--plain-http", reference, *own)
+        parts = ("config.json", "serve.py", "README.md", "1_Pooling")
+        return _some(folder, *(f"model-0000{at}-of-00002.safetensors" for at in (1, 2)), *parts)
+
+    return write
+
+
+# Images
+
+
+def _below_models(bench: Bench, folder: Path) -> Path:
+    """A tar of an image's layer that has the model."""
+    archive = bench.scratch() / "layer.tar"
+    with tarfile.open(archive, "w") as tar:
+        tar.add(folder, "models")
+    return archive
+
+
+def _crane_append(bench: Bench, folder: Path, reference: str) -> Mapping[str, bytes]:
+    tools.CRANE("append", "--insecure", "-f", _below_models(bench, folder), "-t", reference)
+    return read_tree(folder)
+
+
+def _olot(*options: str) -> Callable[[Bench, Path, str], Mapping[str, bytes]]:
+    def write(bench: Bench, folder: Path, reference: str) -> Mapping[str, bytes]:
+        files, base = read_tree(folder), bench.scratch()
+        system = base / "system"
+        system.mkdir()
+        (system / "os-release").write_text("NAME=tiny")
+        with tarfile.open(base / "system.tar", "w") as tar:
+            tar.add(system, "etc")
+        image = f"{bench.source.repository()}:base"
+        append = ("append", "--insecure", "--oci-empty-base", "-f", base / "system.tar")
+        tools.CRANE(*append, "-t", f"{image}-amd64")
+        tools.CRANE("index", "append", "--insecure", "-m", f"{image}-amd64", "-t", image)
+        plain = ("--src-tls-verify=false", "--dest-tls-verify=false")
+        copy = (ANY_POLICY, "copy", "--all", *plain)
+        tools.SKOPEO(*copy, f"docker://{image}", f"oci:{base / 'layout'}:latest")
+        paths = [folder / name for name in sorted(files)]
+        tools.OLOT(*options, "--root-dir", folder, base / "layout", *paths)
+        tools.SKOPEO(*copy, f"oci:{base / 'layout'}:latest", f"docker://{reference}")
+        return files
+
+    return write
+
+
 WRITERS = (
-    Writer("`oras push FILE…`", tools.ORAS, _oras_files, PLAIN),
-    Writer("`oras push FOLDER`", tools.ORAS, _oras_folder("v1.1"), SAME),
-    Writer("`oras push --image-spec v1.0 FOLDER`", tools.ORAS, _oras_folder("v1.0"), SAME),
-    Writer("`OrasClient.push`, files", tools.ORAS_PY, _oras_py_files, PLAIN),
-    Writer("`regctl artifact put --file-title`", tools.REGCTL, _regctl_put, PLAIN),
-    Writer("`modelpack push --layer FILE`", tools.MODELPACK_CLIENT, _modelpack_files, SAME),
+    Writer("`oras push FILE…`", tools.ORAS, _oras_files, "files", PLAIN),
+    Writer("`oras push FOLDER`", tools.ORAS, _oras_folder("v1.1"), "files", SAME),
+    Writer("`oras push --image-spec v1.0 FOLDER`", tools.ORAS, _oras_folder("v1.0"), "files", SAME),
+    Writer("`OrasClient.push`, files", tools.ORAS_PY, _oras_py_files, "files", PLAIN),
+    Writer("`OrasClient.push`, a folder", tools.ORAS_PY, _oras_py_folder, "files", SAME),
+    Writer("`regctl artifact put --file-title`", tools.REGCTL, _regctl_put, "files", PLAIN),
+    Writer(
+        "`modelpack push --layer FILE`", tools.MODELPACK_CLIENT, _modelpack_files, "modelpack", SAME
+    ),
     Writer(
         "`ModelPackClient.push`, a folder as tar",
         tools.MODELPACK_LIBRARY,
         _modelpack_folder("tar"),
+        "modelpack",
         SAME,
     ),
     Writer(
         "`ModelPackClient.push`, a folder as tar+gzip",
         tools.MODELPACK_LIBRARY,
         _modelpack_folder("tar+gzip"),
+        "modelpack",
         SAME,
     ),
-    Writer("`omlmd push`", tools.OMLMD, _omlmd_push, SAME, needs=(tools.ORAS,)),
+    Writer("`omlmd push`", tools.OMLMD, _omlmd_push, "omlmd", SAME, needs=(tools.ORAS,)),
+    Writer("`modctl build`", tools.MODCTL, _modctl_build("raw"), "modelpack", SAME),
+    Writer("`modctl build --raw=false`", tools.MODCTL, _modctl_build("tar"), "modelpack", SAME),
+    Writer("`kit pack`", tools.KIT, _kit_pack("none"), "modelkit", SAME),
+    Writer("`kit pack --compression gzip`", tools.KIT, _kit_pack("gzip"), "modelkit", SAME),
+    Writer("`crane append`, an image with `/models`", tools.CRANE, _crane_append, "image", SAME),
+    Writer(
+        "`olot`, an image", tools.OLOT, _olot(), "image", SAME, needs=(tools.CRANE, tools.SKOPEO)
+    ),
+    Writer(
+        "`olot --add-modelpack`",
+        tools.OLOT,
+        _olot("--add-modelpack"),
+        "modelpack",
+        SAME,
+        needs=(tools.CRANE, tools.SKOPEO),
+    ),
 )
