@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Unpack, cast
@@ -14,11 +13,9 @@ from ocimlpack.app.options import Connection, Moving
 from ocimlpack.app.results import Inspected, InspectedFile, Verified
 from ocimlpack.errors import InputError, InvalidContentError, NotFoundError, UnsupportedError
 from ocimlpack.model import listing, readers, receipt
-from ocimlpack.model.artifact import Member
 from ocimlpack.model.readers import Content
 from ocimlpack.progress import Began, Ended, Moved, Planned, ignore
 from ocimlpack.spec.descriptor import Descriptor
-from ocimlpack.spec.digest import Digest
 from ocimlpack.spec.manifest import Index, Manifest
 from ocimlpack.spec.reference import Kind, Reference
 from ocimlpack.stores import open as stores
@@ -182,19 +179,20 @@ def _model_in(store: ReadableStore, node: Manifest | Index) -> Manifest | None:
 
 
 def _files(store: ReadableStore, content: Content, archives: bool) -> tuple[InspectedFile, ...]:
+    if archives:
+        return tuple(
+            InspectedFile(
+                entry.path, each.kind, entry.size, str(entry.digest), each.desc.media_type
+            )
+            for each, entry in listing.tree(content.members, store.fetch)
+        )
     return tuple(
-        InspectedFile(path, each.kind, size, str(digest), each.desc.media_type)
+        InspectedFile(
+            each.shown or each.path,
+            each.kind,
+            each.desc.size,
+            str(each.desc.digest),
+            each.desc.media_type,
+        )
         for each in content.members
-        for path, size, digest in _contents(store, each, archives)
     )
-
-
-def _contents(
-    store: ReadableStore, member: Member, archives: bool
-) -> Iterator[tuple[str, int, Digest]]:
-    """The files of a layer, or the layer itself."""
-    if not archives or member.encoding == "raw":
-        yield member.path, member.desc.size, member.desc.digest
-        return
-    for entry in listing.contents(member, store.fetch(member.desc)):
-        yield entry.path, entry.size, entry.digest

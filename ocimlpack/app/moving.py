@@ -212,6 +212,8 @@ def _plan(folder: Path, options: Moving) -> packing.Plan:
             created=options.get("created"),
             dereference=options.get("dereference", False),
             image_config=options.get("image_config", False),
+            form=options.get("format") or "modelpack",
+            platforms=tuple(options.get("platforms", ())),
         ),
     )
     for warning in planned.warnings:
@@ -266,7 +268,8 @@ def _transferred(
         reference=places.pinned(ref, root),
         digest=str(root.digest),
         size=done.plan.total,
-        files=done.plan.layers,
+        # An image's layers hold several files each, and several manifests have the same.
+        files=len(src.files) if isinstance(src, Packed) else done.plan.layers,
         tags=tuple(names),
         moved=done.moved,
         skipped=done.skipped,

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from typing import TypedDict
+from typing import TYPE_CHECKING, TypedDict
 
 from ocimlpack.progress import Reporter
 from ocimlpack.stores.settings import FallbackMode
+
+if TYPE_CHECKING:
+    from ocimlpack.model.image import Form
 
 StrPath = str | os.PathLike[str]
 
@@ -81,6 +84,9 @@ class Packing(TypedDict, total=False):
         dereference: pack what a link points to, also outside the folder.
         image_config: write the config as that of a container image, for registries that take no
             other.
+        format: what the model is written as: `modelpack` (the default), `image`, or `both`, an
+            index that lists the one and the other.
+        platforms: what an image is for, such as `linux/arm64`; default is both that clusters have.
         rehash: read every file, also those that are unchanged since they were packed before.
     """
 
@@ -96,6 +102,8 @@ class Packing(TypedDict, total=False):
     created: str | None
     dereference: bool
     image_config: bool
+    format: Form | None
+    platforms: Sequence[str]
     rehash: bool
 
 

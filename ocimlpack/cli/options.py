@@ -261,10 +261,39 @@ def pairs(_: click.Context, __: click.Parameter, values: tuple[str, ...]) -> Map
     return found
 
 
+def format_options(section: str, default: str) -> Callable[[F], F]:
+    """Add what a model is written as.
+
+    Args:
+        section: the help's heading.
+        default: what is done without --format.
+    """
+
+    def decorate(function: F) -> F:
+        function = option(
+            "--platform",
+            "platforms",
+            multiple=True,
+            metavar="OS/ARCH",
+            section=section,
+            help="What an image is for. Repeatable.  [default: linux/amd64 and linux/arm64]",
+        )(function)
+        return option(
+            "--format",
+            type=click.Choice(["modelpack", "image", "both"]),
+            section=section,
+            help="An artifact, a container image for clusters that mount models, or both under "
+            f"one tag.  [default: {default}]",
+        )(function)
+
+    return decorate
+
+
 def packing_options(function: F) -> F:
     """Add how a folder becomes an artifact."""
     section = "Packing a folder"
     decorators: list[Callable[[F], F]] = [
+        format_options(section, "modelpack"),
         option("--name", section=section, help="The model's name."),
         option("--version", section=section, help="The model's version."),
         option("--license", metavar="SPDX", section=section, help="Its licence: Apache-2.0."),

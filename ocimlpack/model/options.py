@@ -9,8 +9,9 @@ from typing import Final
 
 from ocimlpack.errors import InputError
 from ocimlpack.model import metadata
+from ocimlpack.model.image import FORMS, Form, parse_platforms
 from ocimlpack.spec import mediatypes
-from ocimlpack.spec.descriptor import is_media_type
+from ocimlpack.spec.descriptor import Platform, is_media_type
 from ocimlpack.spec.manifest import MAX_SIZE
 
 
@@ -31,6 +32,8 @@ class Options:
         created: an RFC 3339 time to record.
         dereference: pack what a link points to, also outside the folder.
         image_config: write the config as that of a container image.
+        form: what the model is written as.
+        platforms: what an image is for, such as `linux/arm64`.
     """
 
     file: Path | None = None
@@ -45,6 +48,8 @@ class Options:
     created: str | None = None
     dereference: bool = False
     image_config: bool = False
+    form: Form = "modelpack"
+    platforms: tuple[str, ...] = ()
 
 
 NO_TYPE: Final = "none"
@@ -92,6 +97,29 @@ def read_metadata(path: Path | None, options: Options) -> metadata.Metadata:
         other = "if it is not meant for ocimlpack, --file /dev/null packs it like any other file"
         hint = f"{error.hint}; {other}" if error.hint else other
         raise InputError(error.message, hint=hint) from error
+
+
+def platforms(options: Options) -> tuple[Platform, ...]:
+    """What an image is for; empty where none is written.
+
+    Raises:
+        InputError: one is no platform, or options that exclude each other.
+    """
+    if options.form not in FORMS:
+        raise InputError(f"the format is {options.form!r:.40}; it takes {', '.join(FORMS)}")
+    if options.form == "modelpack":
+        if options.platforms:
+            raise InputError("a platform is for an image: add --format image")
+        return ()
+    given = {
+        "--config": options.config,
+        "--artifact-type": options.artifact_type,
+        "--image-config": options.image_config,
+    }
+    for name, value in given.items():
+        if value:
+            raise InputError(f"{name} is for artifacts, and does not go with an image")
+    return parse_platforms(options.platforms)
 
 
 def artifact_type(options: Options) -> str | None:

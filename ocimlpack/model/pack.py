@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Final
 
 from ocimlpack.errors import InputError, NotFoundError
-from ocimlpack.model import metadata, times
+from ocimlpack.model import image, metadata, times
 from ocimlpack.model.config import Fields, Value, check, encode_config, encode_image_config
 from ocimlpack.model.detect import Item, detect
 from ocimlpack.model.digests import DigestCache
@@ -28,12 +28,13 @@ from ocimlpack.model.options import (
     artifact_type,
     custom_config,
     metadata_path,
+    platforms,
     read_metadata,
 )
 from ocimlpack.model.tree import Entry, walk
 from ocimlpack.progress import Reporter, ignore
 from ocimlpack.spec import mediatypes
-from ocimlpack.spec.descriptor import Descriptor
+from ocimlpack.spec.descriptor import Descriptor, Platform
 from ocimlpack.spec.digest import Digest
 from ocimlpack.spec.manifest import Manifest, build
 from ocimlpack.stores.base import Blob, BytesBlob
@@ -57,6 +58,8 @@ class Plan:
         artifact_type: the manifest's artifactType, or None for none.
         config: the config blob, if it is not to be made of the fields.
         image_config: whether the fields become the config of a container image.
+        form: what the model is written as; for an image, the layers are `PlannedTar`s.
+        platforms: what an image is for.
         warnings: what a person should know.
     """
 
@@ -67,6 +70,8 @@ class Plan:
     config: CustomConfig | None
     image_config: bool
     warnings: tuple[str, ...]
+    form: image.Form = "modelpack"
+    platforms: tuple[Platform, ...] = ()
 
     @property
     def files(self) -> tuple[PlannedFile, ...]:
@@ -76,7 +81,16 @@ class Plan:
     @property
     def sources(self) -> list[Source]:
         """The content whose digests are wanted, under the names that `seal` knows it by."""
-        return [Source(layer.name, layer.size, layer.blob) for layer in self.layers]
+        return [
+            Source(layer.name, layer.size, layer.blob)
+            for layer in self.layers
+            if layer.digest is None
+        ]
+
+    @property
+    def known(self) -> dict[str, Digest]:
+        """The digests that are known beforehand, by the layers' names."""
+        return {layer.name: layer.digest for layer in self.layers if layer.digest}
 
     @property
     def size(self) -> int:
@@ -89,9 +103,9 @@ class Packed:
     """A packed model: a store that holds one artifact, to be copied from.
 
     Attributes:
-        root: the manifest's descriptor.
+        root: what is packed: the manifest's descriptor, or that of an index which lists it.
         manifest: the manifest.
-        config: the config's bytes.
+        config: its config's bytes.
         files: the files in all layers.
         warnings: what a person should know.
     """
@@ -150,6 +164,7 @@ def plan(folder: Path, options: Options = DEFAULTS) -> Plan:
     wanted = selector(options.include, options.exclude)
     custom = custom_config(options)
     kind = artifact_type(options)
+    machines = platforms(options)
     created = times.recorded(options.created, os.environ)
     about_path = metadata_path(folder, options)
     entries = walk(folder, wanted, skip=about_path, dereference=options.dereference)
@@ -168,7 +183,7 @@ def plan(folder: Path, options: Options = DEFAULTS) -> Plan:
     annotations |= {**about.annotations, **options.annotations}
     if "" in annotations:
         raise InputError("an annotation has no name")
-    layers = arrange([_planned(item) for item in items])
+    layers = layers_of([_planned(item) for item in items], options.form)
     return Plan(
         layers=layers,
         fields=_merge(detected.fields, about.fields, _given(options, created)),
@@ -177,7 +192,19 @@ def plan(folder: Path, options: Options = DEFAULTS) -> Plan:
         config=custom,
         image_config=options.image_config,
         warnings=(*unmatched, *detected.warnings, *_bundled(layers)),
+        form=options.form,
+        platforms=machines,
     )
+
+
+def layers_of(files: Sequence[PlannedFile], form: image.Form) -> tuple[PlannedLayer, ...]:
+    """What becomes of files.
+
+    Args:
+        files: in the order of the layers that they would be.
+        form: what the model is written as.
+    """
+    return arrange(files) if form == "modelpack" else image.arrange(files)
 
 
 def seal(plan: Plan, digests: Mapping[str, Digest]) -> Packed:
@@ -190,6 +217,9 @@ def seal(plan: Plan, digests: Mapping[str, Digest]) -> Packed:
     Raises:
         InvalidContentError: so many files that the manifest is too large for registries.
     """
+    digests = {**digests, **plan.known}
+    if plan.form != "modelpack":
+        return _seal_image(plan, digests)
     layers = [layer.layer(digests[layer.name]) for layer in plan.layers]
     diff_ids = [layer.digest for layer in layers]
     if plan.config:
@@ -210,6 +240,18 @@ def seal(plan: Plan, digests: Mapping[str, Digest]) -> Packed:
     blobs[manifest.config.digest] = BytesBlob(config)
     blobs[manifest.descriptor.digest] = BytesBlob(manifest.raw)
     return Packed(manifest.descriptor, manifest, config, plan.files, plan.warnings, blobs)
+
+
+def _seal_image(plan: Plan, digests: Mapping[str, Digest]) -> Packed:
+    tars = [layer for layer in plan.layers if isinstance(layer, image.PlannedTar)]
+    both = plan.form == "both"
+    sealed = image.seal(tars, digests, plan.fields, plan.annotations, plan.platforms, both=both)
+    blobs: dict[Digest, Blob] = {digests[tar.name]: tar.blob for tar in tars}
+    blobs |= {digest: BytesBlob(config) for digest, config in sealed.configs.items()}
+    blobs |= {node.descriptor.digest: BytesBlob(node.raw) for node in sealed.manifests}
+    config = sealed.configs[sealed.manifest.config.digest]
+    root = sealed.root.descriptor
+    return Packed(root, sealed.manifest, config, plan.files, plan.warnings, blobs)
 
 
 def pack(
@@ -280,7 +322,7 @@ def _place(item: Item) -> tuple[int, int, bytes]:
 
 def _planned(item: Item) -> PlannedFile:
     blob = item.entry.blob
-    return PlannedFile(item.path, item.role.kind, item.entry.size, item.mode, blob.source, blob)
+    return PlannedFile(item.path, item.role.kind, item.entry.size, item.mode, blob)
 
 
 def _bundled(layers: Sequence[PlannedLayer]) -> tuple[str, ...]:

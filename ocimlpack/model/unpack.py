@@ -93,6 +93,7 @@ class Folder:
         self._members = tuple(members)
         self._selected = selector(include, exclude)
         self._unexcluded = selector((), exclude)
+        self._is_selective = bool(include or exclude)
         self._wanted = tuple(filter(self._is_wanted, self._members))
         if not self._wanted:
             raise self._nothing_selected()
@@ -207,6 +208,9 @@ class Folder:
         return member.path == "." or self._unexcluded(f"{member.path}/")
 
     def _nothing_selected(self) -> InputError:
+        if below := next(filter(None, (member.below for member in self._members)), None):
+            chosen = " that the patterns select" if self._is_selective else ""
+            return InputError(f"the image holds no files below /{below}{chosen}")
         paths = [member.path for member in self._members]
         more = f" and {len(paths) - 10} more" if len(paths) > 10 else ""
         return InputError(
@@ -251,8 +255,11 @@ class Folder:
 
     def _complete(self) -> tuple[Receipt, list[str]]:
         """The receipt of all that is done, and of what stays; and the folders that are empty."""
-        entries = [entry for done in self._done.values() for entry in done.files]
-        folders = sorted({folder for done in self._done.values() for folder in done.folders})
+        done = [each for member, each in self._done.items() if member.level is None]
+        if covering := {m: each for m, each in self._done.items() if m.level is not None}:
+            done.append(self._intake.lay_over(covering))
+        entries = [entry for each in done for entry in each.files]
+        folders = sorted({folder for each in done for folder in each.folders})
         if not entries and not folders:
             raise self._nothing_selected()
         if clash := collisions([entry.path for entry in entries] + [f"{f}/." for f in folders]):

@@ -10,6 +10,7 @@ OCI_INDEX: Final = "application/vnd.oci.image.index.v1+json"
 OCI_CONFIG: Final = "application/vnd.oci.image.config.v1+json"
 OCI_EMPTY: Final = "application/vnd.oci.empty.v1+json"
 OCI_LAYER_PREFIX: Final = "application/vnd.oci.image.layer.v1."
+OCI_LAYER: Final = f"{OCI_LAYER_PREFIX}tar"
 
 # https://distribution.github.io/distribution/spec/manifest-v2-2/
 DOCKER_MANIFEST: Final = "application/vnd.docker.distribution.manifest.v2+json"
@@ -47,6 +48,10 @@ CREATED: Final = "org.opencontainers.image.created"
 FILEPATH: Final = "org.cncf.model.filepath"
 FILE_METADATA: Final = "org.cncf.model.file.metadata+json"
 LEGACY_FILEPATH: Final = "org.cnai.model.filepath"
+
+# What images say of their layers beside that; docs/format.md has them.
+KIND: Final = "ocimlpack.kind"
+PATH: Final = "ocimlpack.path"
 
 # oras marks a folder that it stored as an archive with this:
 # https://oras.land/docs/how_to_guides/pushing_and_pulling

@@ -22,6 +22,8 @@ from ocimlpack.spec.mediatypes import (
     FILEPATH,
     MODEL_CONFIG,
     OCI_CONFIG,
+    OCI_LAYER,
+    PATH,
     TITLE,
     is_manifest,
     parse_model_layer,
@@ -192,6 +194,8 @@ def label(desc: Descriptor) -> str:
     """What progress calls a piece of content: its path, else its digest."""
     if desc.media_type in {MODEL_CONFIG, OCI_CONFIG}:
         return "config"
+    if desc.media_type == OCI_LAYER and PATH in desc.annotations:
+        return desc.annotations[PATH]
     path, title = desc.annotations.get(FILEPATH), desc.annotations.get(TITLE)
     # An archive's path is that of the folder that it fills, as others may fill it too.
     archive = (parse_model_layer(desc.media_type) or ("", "raw"))[1] != "raw"

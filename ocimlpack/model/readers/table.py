@@ -98,6 +98,13 @@ READERS: Final = (
     ),
     Reader("ollama", layers=("application/vnd.ollama.image.",)),
     Reader("omlmd", configs=("application/x-config",), layers=("application/x-mlmodel",)),
+    Reader(
+        "image",
+        configs=(
+            "application/vnd.oci.image.config.",
+            "application/vnd.docker.container.image.v1+json",
+        ),
+    ),
     Reader("files", always=True),
 )
 """Every reader; the first that takes an artifact has it."""
