@@ -9,7 +9,7 @@ import subprocess
 import tarfile
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -29,6 +29,8 @@ AS_ROOT = () if os.geteuid() == 0 else ("sudo", "-n")
 SAME = "same files"
 PLAIN = "same files, none executable"
 UNPACKED = "same files after `tar -xf`"
+BELOW = "same files below `models/`"
+BELOW_UNPACKED = f"{BELOW}, after `tar -xf`"
 NONE = "no files"
 
 
@@ -69,6 +71,8 @@ FORMS = (
         {"artifact_type": CUSTOM},
     ),
     Form("image config", "`push --image-config`", {"image_config": True}),
+    Form("image", "`push --format image`", {"format": "image"}),
+    Form("both", "`push --format both`", {"format": "both"}),
 )
 
 
@@ -153,21 +157,34 @@ def compare(folder: Path, written: Written) -> str:
         return NONE
     if found == written.files:
         return SAME if executables(folder) == written.executable else PLAIN
-    archives = {path: data for path, data in found.items() if path.endswith(".tar")}
-    unpacked = {path: data for path, data in found.items() if path not in archives}
-    for data in archives.values():
+    if found == _below(written.files):
+        return BELOW
+    unpacked = _unpacked(found, written.files.keys())
+    if unpacked == written.files:
+        return UNPACKED
+    if unpacked == _below(written.files):
+        return BELOW_UNPACKED
+    missing, further = written.files.keys() - found.keys(), found.keys() - written.files.keys()
+    other = [path for path in found.keys() & written.files if found[path] != written.files[path]]
+    return f"without {sorted(missing)}, and {sorted(further)}, and other bytes in {sorted(other)}"
+
+
+def _below(files: Mapping[str, bytes]) -> dict[str, bytes]:
+    return {f"models/{path}": data for path, data in files.items()}
+
+
+def _unpacked(found: Mapping[str, bytes], known: Collection[str]) -> dict[str, bytes]:
+    """The files when the archives that are among them are unpacked where they lie."""
+    files: dict[str, bytes] = {}
+    for path, data in found.items():
+        if path in known or not tarfile.is_tarfile(io.BytesIO(data)):
+            files[path] = data
+            continue
         with tarfile.open(fileobj=io.BytesIO(data)) as archive:
             for member in archive:
-                stream = archive.extractfile(member)
-                assert stream is not None
-                unpacked[member.name] = stream.read()
-    if archives and unpacked == written.files:
-        return UNPACKED
-    missing, further = written.files.keys() - found.keys(), found.keys() - written.files.keys()
-    other = {
-        path for path in found.keys() & written.files.keys() if found[path] != written.files[path]
-    }
-    return f"without {sorted(missing)}, and {sorted(further)}, and other bytes in {sorted(other)}"
+                if (stream := archive.extractfile(member)) is not None:
+                    files[member.name] = stream.read()
+    return files
 
 
 @dataclass(frozen=True)
