@@ -14,6 +14,7 @@ from tests.live.conftest import read_tree
 from tests.live.interop import tools
 from tests.live.interop.bench import PLAIN, SAME, TAG, Bench, Written, compare, executables
 from tests.live.interop.tools import Tool
+from tests.scripted.hub import Hub, HubRepository
 
 ANY_POLICY = "--insecure-policy"  # skopeo: no signature policy where none is installed
 KIND = "application/vnd.example.model.v1"
@@ -233,6 +234,18 @@ def _crane_append(bench: Bench, folder: Path, reference: str) -> Mapping[str, by
     return read_tree(folder)
 
 
+def _modelcar_push(bench: Bench, folder: Path, reference: str) -> Mapping[str, bytes]:
+    with Hub() as hub:
+        hub.models["example/tiny"] = HubRepository.of_folder(folder)
+        host, _, path = reference.partition("/")
+        repository, _, tag = path.partition(":")
+        from_hub = ("--hf-repo", "example/tiny", "--hf-endpoint", hub.url)
+        to = ("--registry", host, "--target-repo", repository, "--target-tag", tag)
+        allowed = ("--allow-patterns", "*", "--spool-dir", bench.scratch())
+        tools.MODELCAR("push", *from_hub, *to, *allowed)
+    return read_tree(folder)
+
+
 def _olot(*options: str) -> Callable[[Bench, Path, str], Mapping[str, bytes]]:
     def write(bench: Bench, folder: Path, reference: str) -> Mapping[str, bytes]:
         files, base = read_tree(folder), bench.scratch()
@@ -286,8 +299,9 @@ WRITERS = (
     Writer("`kit pack`", tools.KIT, _kit_pack("none"), "modelkit", SAME),
     Writer("`kit pack --compression gzip`", tools.KIT, _kit_pack("gzip"), "modelkit", SAME),
     Writer("`crane append`, an image with `/models`", tools.CRANE, _crane_append, "image", SAME),
+    Writer("`oci-modelcar push`", tools.MODELCAR, _modelcar_push, "image", PLAIN),
     Writer(
-        "`olot`, an image", tools.OLOT, _olot(), "image", SAME, needs=(tools.CRANE, tools.SKOPEO)
+        "`olot`, an image", tools.OLOT, _olot(), "image", PLAIN, needs=(tools.CRANE, tools.SKOPEO)
     ),
     Writer(
         "`olot --add-modelpack`",
