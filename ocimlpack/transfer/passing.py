@@ -150,9 +150,7 @@ class _Passing:
 
 
 class _Stream:
-    def __init__(
-        self, stream: BinaryIO, offset: int, take: Callable[[int, bytes], None]
-    ) -> None:
+    def __init__(self, stream: BinaryIO, offset: int, take: Callable[[int, bytes], None]) -> None:
         self._stream = stream
         self._offset = offset
         self._take = take

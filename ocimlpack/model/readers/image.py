@@ -71,7 +71,7 @@ def read_members(source: Source) -> Found | None:
         Member(
             path=".",
             desc=layer,
-            kind="file",
+            kind=_kind(layer),
             encoding=_LAYERS[layer.media_type],
             single=False,
             below=BELOW,
@@ -106,7 +106,14 @@ def _has_rootfs(source: Source) -> bool:
     return isinstance(rootfs, dict) and bool(rootfs.get("diff_ids"))
 
 
+def _kind(layer: Descriptor) -> str:
+    said = layer.annotations.get(mediatypes.KIND)
+    return next((kind for kind in mediatypes.KINDS if kind == said), "file")
+
+
 def _shown(layer: Descriptor, number: int, count: int) -> str:
+    if path := layer.annotations.get(mediatypes.PATH):
+        return f"{path}/".removeprefix(f"{BELOW}/").removesuffix("/") or "."
     name = next((layer.annotations[key] for key in _NAMES if key in layer.annotations), None)
     return name or f"(layer {number + 1} of {count})"
 
