@@ -9,6 +9,7 @@ import subprocess
 import tarfile
 import tempfile
 import time
+import uuid
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -113,7 +114,7 @@ class Bench:
     target: Registry
     folder: Path
     containerd: Callable[[], Containerd]
-    _written: dict[str, Written] = field(default_factory=dict)
+    _written: dict[tuple[str, str], Written] = field(default_factory=dict)
 
     def scratch(self) -> Path:
         """A new folder."""
@@ -127,11 +128,18 @@ class Bench:
         (folder / "added_tokens.json").unlink()
         return folder
 
-    def written(self, form: Form) -> Written:
-        """The model in that form, pushed when it is first asked for."""
-        if form.name not in self._written:
+    def written(self, form: Form, alone: str = "") -> Written:
+        """The model in that form, pushed when it is first asked for.
+
+        Args:
+            form: which.
+            alone: whose own it is to be, with a layer that nobody else has; else everybody's.
+        """
+        if (form.name, alone) not in self._written:
             folder = self.model()
             form.fill(folder)
+            if alone:
+                (folder / "NOTICE").write_text(f"{alone}, {uuid.uuid4()}\n")
             options = dict(form.options)
             if form.options.get("artifact_type"):
                 config = folder.parent / "config.json"
@@ -139,10 +147,10 @@ class Bench:
                 options["config"] = f"{config}:{CONFIG}"
             repository = self.source.repository()
             done = ocimlpack.push(folder, repository, tags=[TAG], **options)
-            self._written[form.name] = Written(
+            self._written[form.name, alone] = Written(
                 repository, read_tree(folder), executables(folder), done.digest
             )
-        return self._written[form.name]
+        return self._written[form.name, alone]
 
 
 def executables(folder: Path) -> frozenset[str]:

@@ -10,9 +10,10 @@ from functools import partial
 
 import pytest
 
-from tests.live.interop import readers, writers
+from tests.live.interop import readers, samples, writers
 from tests.live.interop.bench import FORMS, Bench, Form
 from tests.live.interop.readers import READERS, Reader
+from tests.live.interop.samples import SAMPLES
 from tests.live.interop.tools import ROOT, TOOLS
 from tests.live.interop.writers import WRITERS, Writer
 
@@ -27,11 +28,13 @@ class Results:
         versions: of the tools, by their names.
         readers: what became of each form, by the reader's key and the form's name.
         writers: what it was taken for and what became of it, by the writer's key.
+        samples: likewise, by the sample's writer.
     """
 
     versions: dict[str, str] = field(default_factory=dict)
     readers: dict[str, dict[str, str]] = field(default_factory=dict)
     writers: dict[str, tuple[str, str]] = field(default_factory=dict)
+    samples: dict[str, tuple[str, str]] = field(default_factory=dict)
 
     @classmethod
     def load(cls) -> Results:
@@ -50,6 +53,7 @@ class Results:
             {name: seen for name, seen in self.versions.items() if name not in names},
             {key: seen for key, seen in self.readers.items() if key not in gone},
             {key: seen for key, seen in self.writers.items() if key not in gone},
+            self.samples,
         )
 
 
@@ -71,7 +75,8 @@ class Cells:
         """What a reader makes of a form."""
         key = reader.key, form.name
         if key not in self._read:
-            self._read[key] = readers.observe(reader, self._bench, self._bench.written(form))
+            written = self._bench.written(form, reader.key if reader.remembers else "")
+            self._read[key] = readers.observe(reader, self._bench, written)
         return self._read[key]
 
     def written(self, writer: Writer) -> tuple[str, str]:
@@ -99,4 +104,5 @@ class Cells:
             {tool.name: tool.seen_version for tool in TOOLS if tool.path},
             {key: row for key, row in rows.items() if all(row.values())},
             dict(self._written),
+            {sample.writer: samples.observe(sample) for sample in SAMPLES},
         )

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from tests.live.interop.bench import FORMS
 from tests.live.interop.cells import Results
 from tests.live.interop.readers import READERS, Reader
+from tests.live.interop.samples import SAMPLES
 from tests.live.interop.tools import ROOT, TOOLS
 from tests.live.interop.writers import WRITERS
 
@@ -58,6 +59,13 @@ digest; and `ocimlpack pull` made files of it there. What it was taken for, `ins
 - **same files, none executable**: likewise, but the artifact does not say which can be executed.
 """
 
+SAMPLES_KEPT = """\
+### From samples
+
+Of programs that need a daemon of their own, or are on no package registry, manifests and configs
+that they wrote are kept in `tests/golden/formats`. This is what is read in them.
+"""
+
 
 def render(results: Results, before: str) -> str:
     """The page.
@@ -92,6 +100,10 @@ def _lines(results: Results, before: dict[str, str]) -> Iterator[str]:
     for writer in WRITERS:
         taken, seen = results.writers.get(writer.key, ("", ""))
         yield _row(writer.key, [taken, _noted(seen, writer.note, notes)], before)
+    yield f"\n{SAMPLES_KEPT}"
+    yield from _table(("written by", "taken for", "paths"))
+    for sample in SAMPLES:
+        yield _row(sample.writer, results.samples.get(sample.writer, ("", "")), before)
     yield "\n## Notes\n"
     for note, number in notes.items():
         yield f"{number}. {note}"

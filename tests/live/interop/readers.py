@@ -60,6 +60,8 @@ class Reader:
         refusal: what it says when it refuses, as a pattern.
         notes: what is to be done about it, by the names of the forms.
         copies: whether it copies the artifact instead of giving its files.
+        remembers: whether it matters to it what it copied before, so that it needs a model of its
+            own: skopeo compresses no layer that it knows to be there as it is.
     """
 
     command: str
@@ -69,6 +71,7 @@ class Reader:
     refusal: str = ""
     notes: Mapping[str, str] = field(default_factory=dict)
     copies: bool = False
+    remembers: bool = False
 
     @property
     def key(self) -> str:
@@ -369,6 +372,7 @@ READERS = (
         _skopeo_copy("--all"),
         _everywhere(KEPT, image=OTHER, both=OTHER),
         copies=True,
+        remembers=True,
         notes={"image": ALL, "both": ALL},
     ),
     Reader(

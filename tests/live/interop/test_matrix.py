@@ -2,10 +2,12 @@ from __future__ import annotations
 
 import pytest
 
+from tests.live.interop import samples
 from tests.live.interop.bench import FORMS, Form
 from tests.live.interop.cells import Cells
 from tests.live.interop.page import PAGE, render
 from tests.live.interop.readers import HARMLESS, READERS, Reader
+from tests.live.interop.samples import SAMPLES, Sample
 from tests.live.interop.tools import TOOLS
 from tests.live.interop.writers import WRITERS, Writer
 
@@ -23,6 +25,11 @@ def test_what_others_make_of_what_we_write(reader: Reader, form: Form, cells: Ce
 @pytest.mark.parametrize("writer", WRITERS_HERE, ids=lambda writer: writer.key)
 def test_what_we_make_of_what_others_write(writer: Writer, cells: Cells) -> None:
     assert cells.written(writer) == (writer.format, writer.expected)
+
+
+@pytest.mark.parametrize("sample", SAMPLES, ids=lambda sample: sample.writer)
+def test_what_we_make_of_what_others_wrote_elsewhere(sample: Sample) -> None:
+    assert samples.observe(sample) == (sample.format, sample.paths)
 
 
 def test_the_page_says_what_was_seen(cells: Cells) -> None:

@@ -308,7 +308,7 @@ WRITERS = (
         tools.OLOT,
         _olot("--add-modelpack"),
         "modelpack",
-        SAME,
+        PLAIN,
         needs=(tools.CRANE, tools.SKOPEO),
     ),
 )
