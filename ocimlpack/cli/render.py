@@ -166,6 +166,10 @@ def _facts(found: Inspected) -> Iterator[tuple[str, str]]:
         value = found.model.get(key)
         if value not in (None, "", [], (), {}):
             yield _LABELS.get(key) or escape(_spaced(key)), _words(value)
+    if found.format:
+        yield "Packaging", found.format
+    for note in found.notes:
+        yield "Note", note
     yield "Size", size(found.size)
     yield "Files", f"{len(found.files):,}"
     if found.tags:

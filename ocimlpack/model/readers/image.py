@@ -33,9 +33,9 @@ _LAYERS: Final[Mapping[str, mediatypes.Encoding]] = {
 }
 
 _NAMES: Final = (
-    mediatypes.TITLE,
     "olot.layer.content.inlayerpath",
     "io.github.codanael.modelcar.hf-path",
+    mediatypes.TITLE,
 )
 """Where writers of modelcars note which file a layer is for. Only people are told of it."""
 
@@ -115,7 +115,7 @@ def _shown(layer: Descriptor, number: int, count: int) -> str:
     if path := layer.annotations.get(mediatypes.PATH):
         return f"{path}/".removeprefix(f"{BELOW}/").removesuffix("/") or "."
     name = next((layer.annotations[key] for key in _NAMES if key in layer.annotations), None)
-    return name or f"(layer {number + 1} of {count})"
+    return (name or f"(layer {number + 1} of {count})").removeprefix(f"/{BELOW}/")
 
 
 def _annotated(given: object) -> Iterator[tuple[str, Any]]:
