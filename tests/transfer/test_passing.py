@@ -16,7 +16,7 @@ from ocimlpack.spec.digest import Digest
 from ocimlpack.stores.base import Blob
 from ocimlpack.stores.verify import Stretch, Verifier
 from ocimlpack.transfer import passing
-from ocimlpack.transfer.ahead import Source
+from ocimlpack.transfer.ahead import Sent, Source
 
 CONTENT = random.Random(1).randbytes(700_001)
 DIGEST = Digest.of(CONTENT)
@@ -90,7 +90,7 @@ class Place:
         raise AssertionError("it is wanted")
 
 
-def send(blob: Content, place: Place, size: int = len(CONTENT)) -> tuple[passing.Sent, list[Event]]:
+def send(blob: Content, place: Place, size: int = len(CONTENT)) -> tuple[Sent, list[Event]]:
     events: list[Event] = []
     (sent,) = passing.send([Source("x", size, blob)], place, jobs=2, report=events.append)
     return sent, events
