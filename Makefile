@@ -12,6 +12,7 @@ RUN := $(VENV)/bin/
 BASE := $(VENV)/.base
 FULL := $(VENV)/.full
 MODEL := .cache/demo/model
+INTEROP := .cache/interop-venv/.installed
 COMMA := ,
 export PYTHON REGISTRY OPTIONS
 
@@ -19,7 +20,7 @@ export PYTHON REGISTRY OPTIONS
 .DELETE_ON_ERROR:
 # Two pips in one environment trip over each other, and nothing here gains from running abreast.
 .NOTPARALLEL:
-.PHONY: help demo demo-model test check format cloud bench clean
+.PHONY: help demo demo-model test interop check format cloud bench clean
 
 help: ## show this
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -30,8 +31,12 @@ demo: $(BASE) $(MODEL) ## pack, tag, pull and compare a real model; REGISTRY=hos
 
 demo-model: $(MODEL) ## only get the demo's model into .cache/demo/model
 
-test: $(FULL) $(MODEL) ## run all tests, against real registries where they can be had
+test: $(FULL) $(MODEL) $(if $(CI),$(INTEROP)) ## run all tests, against real registries where they can be had
 	$(RUN)python -m pytest -o faulthandler_timeout=120 $(ARGS)
+
+interop: $(FULL) $(INTEROP) ## try other people's tools, and write docs/interop.md anew
+	$(RUN)python -m pytest -q tests/live/interop --deselect tests/live/interop/test_matrix.py::test_the_page_says_what_was_seen $(ARGS)
+	$(RUN)python -m tests.live.interop.page
 
 check: $(FULL) ## ruff, mypy and the architecture test
 	$(RUN)ruff check .
@@ -59,6 +64,12 @@ $(BASE): pyproject.toml scripts/setup-venv.sh
 
 $(FULL): $(BASE)
 	@scripts/setup-venv.sh $(VENV) test,check$(if $(CI),$(COMMA)pulumi)
+	@touch $@
+
+# One for all Pythons: the programs in it are run, not imported.
+$(INTEROP): scripts/interop-requirements.txt | $(BASE)
+	@$(RUN)python -m venv --clear $(@D)
+	@$(@D)/bin/python -m pip install --quiet --disable-pip-version-check --requirement $<
 	@touch $@
 
 $(MODEL): | $(BASE)

@@ -10,7 +10,7 @@ from ocimlpack.progress import Reporter
 from ocimlpack.stores.settings import FallbackMode
 
 if TYPE_CHECKING:
-    from ocimlpack.model.image import Form
+    from ocimlpack.model.options import Form
 
 StrPath = str | os.PathLike[str]
 

@@ -11,7 +11,7 @@ import posixpath
 import re
 import zlib
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import BinaryIO, Final
 
 from ocimlpack.errors import InvalidContentError
@@ -57,6 +57,7 @@ class Item:
         link: where a link leads: a path that is checked, from the same folder as `path`; None for
             what is no link.
         hard: whether that is another name of a file of the same archive, which came before.
+        start: where a file's content begins in what the archive unpacks to.
     """
 
     path: str
@@ -65,6 +66,7 @@ class Item:
     is_folder: bool
     link: str | None = None
     hard: bool = False
+    start: int = 0
 
 
 Entry = tuple[Item, Iterator[bytes]]
@@ -136,6 +138,16 @@ def places(stream: BinaryIO, size: int, below: str | None = None) -> Iterator[tu
         yield item, pieces.at
 
 
+def unpacked(stream: BinaryIO, desc: Descriptor, encoding: Encoding) -> Iterator[bytes]:
+    """What an archive unpacks to, headers and all, not held against its digest.
+
+    Raises:
+        InvalidContentError: damaged, or out of proportion much.
+        UnsupportedError: a compression that this installation can't read.
+    """
+    return _limited(_decompressed(iter(lambda: stream.read(CHUNK), b""), encoding), desc)
+
+
 def _drain(pieces: Iterator[bytes]) -> None:
     for _ in pieces:
         pass
@@ -179,11 +191,16 @@ def _limited(pieces: Iterator[bytes], desc: Descriptor) -> Iterator[bytes]:
 
 
 class _Pieces:
-    """Pieces of any size, read in sizes as they are needed."""
+    """Pieces of any size, read in sizes as they are needed.
+
+    Attributes:
+        at: how many bytes were read.
+    """
 
     def __init__(self, pieces: Iterator[bytes]) -> None:
         self._pieces = pieces
         self._rest = memoryview(b"")
+        self.at = 0
 
     def read(self, size: int) -> bytes:
         """At least one byte and at most `size`, none at the end."""
@@ -193,6 +210,7 @@ class _Pieces:
                 return b""
             self._rest = memoryview(piece)
         taken, self._rest = self._rest[:size], self._rest[size:]
+        self.at += len(taken)
         return bytes(taken)
 
     def exactly(self, size: int) -> bytes:
@@ -306,10 +324,10 @@ def _items(stream: _Pieces) -> Iterator[Entry]:
         path = _relative(path) if header.is_folder else _relative(path) or path
         if header.is_folder and header.size:
             raise InvalidContentError(f"the folder {path!r:.150} has content")
-        content = stream.up_to(header.size)
+        content, at = stream.up_to(header.size), stream.at
         if path or not header.is_folder:
-            item = Item(check_path(path), header.size, header.executable, header.is_folder)
-            yield item, content
+            executable, is_folder = header.executable, header.is_folder
+            yield Item(check_path(path), header.size, executable, is_folder, start=at), content
         stream.skip(content, header.size)
         stream.exactly(-header.size % _BLOCK)
 
@@ -323,9 +341,9 @@ def _items_below(stream: _Pieces, below: str) -> Iterator[Entry]:
             raise header.refused()
         size = header.size if header.kind not in _BODILESS else 0
         path = _from_top(header.path)
-        content = stream.up_to(size)
+        content, at = stream.up_to(size), stream.at
         if path.startswith(f"{below}/".encode()):
-            yield _item_below(header, path, size, below), content
+            yield replace(_item_below(header, path, size, below), start=at), content
         elif path in covering and not header.is_folder:
             yield Item("", 0, executable=False, is_folder=False), content
         stream.skip(content, size)

@@ -62,8 +62,11 @@ def _renamed(member: Member, item: Item) -> Item | None:
         return replace(item, path=check_path(f"{member.into}/{item.path}"))
     if member.inside is None:
         return item
-    if item.path == member.inside and not item.is_folder:
-        return replace(item, path=member.path)
+    root = member.inside.removesuffix(member.path)
+    named = item.path.startswith(root) and f"/{item.path}".endswith(f"/{member.path}")
+    if named and not item.is_folder:
+        # The name that is known may be the last part alone; the archive has the whole path.
+        return replace(item, path=item.path.removeprefix(root))
     on_the_way = item.is_folder and member.inside.startswith(f"{item.path}/")
     return None if on_the_way else item
 

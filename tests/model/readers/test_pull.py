@@ -350,6 +350,22 @@ class TestModelPack:
         pull(store, manifest, tmp_path / "out")
         same_again(store, manifest, tmp_path / "out", {"m.gguf": GGUF})
 
+    def test_such_an_archive_knows_more_of_the_path_than_the_title(self, tmp_path: Path) -> None:
+        """olot's `--root-dir` keeps folders, but each title is the last part of the path alone."""
+        titled = {mediatypes.TITLE: "config.json"}
+        paths = ("config.json", "a/config.json", "a/b/config.json")
+        layers = [
+            Blob(
+                tar(member(f"models/{path}", path.encode())),
+                mediatypes.model_layer("weight", "tar"),
+                titled,
+            )
+            for path in paths
+        ]
+        store = MemoryStore()
+        pull(store, stored(store, layers, config_type=mediatypes.MODEL_CONFIG), tmp_path / "out")
+        assert tree(tmp_path / "out") == {path: path.encode() for path in paths}
+
     def test_the_same_archive_in_another_artifact_is_read_by_that_one_s_rules(
         self, tmp_path: Path
     ) -> None:
