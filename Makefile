@@ -12,6 +12,7 @@ RUN := $(VENV)/bin/
 BASE := $(VENV)/.base
 FULL := $(VENV)/.full
 MODEL := .cache/demo/model
+MODELS := .cache/models
 COMMA := ,
 export PYTHON REGISTRY OPTIONS
 
@@ -30,7 +31,7 @@ demo: $(BASE) $(MODEL) ## pack, tag, pull and compare a real model; REGISTRY=hos
 
 demo-model: $(MODEL) ## only get the demo's model into .cache/demo/model
 
-test: $(FULL) $(MODEL) ## run all tests, against real registries where they can be had
+test: $(FULL) $(MODEL) $(MODELS) ## run all tests, against real registries where they can be had
 	$(RUN)python -m pytest -o faulthandler_timeout=120 $(ARGS)
 
 check: $(FULL) ## ruff, mypy and the architecture test
@@ -58,8 +59,11 @@ $(BASE): pyproject.toml scripts/setup-venv.sh
 	@touch $@
 
 $(FULL): $(BASE)
-	@scripts/setup-venv.sh $(VENV) test,check$(if $(CI),$(COMMA)pulumi)
+	@scripts/setup-venv.sh $(VENV) test,check$(if $(CI),$(COMMA)pulumi$(COMMA)formats)
 	@touch $@
 
 $(MODEL): | $(BASE)
 	@$(RUN)python scripts/demo_model.py
+
+$(MODELS): | $(BASE)
+	@$(RUN)python scripts/real_models.py
