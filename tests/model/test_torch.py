@@ -56,8 +56,8 @@ def test_storages_that_are_not_where_pytorch_puts_them_have_no_place() -> None:
     members = {"m/data.pkl": files.pickled(STATE), "m/data/0": b"w" * 48}
     content = files.archive({**members, "m/data/1": b"h" * 20, "m/data/2": bytes(8)}, alignment=4)
     tensors = read(content).tensors
-    for name, byte in (("w", b"w"), ("h", b"h")):
-        start = tensors[name].start
+    for key, byte in (("w", b"w"), ("h", b"h")):
+        start = tensors[key].start
         assert start is None or content[start : start + 4] == byte * 4
     assert tensors["h"] == Tensor("bfloat16", 10, (10,))
 

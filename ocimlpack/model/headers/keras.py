@@ -10,7 +10,7 @@ from typing import Any, BinaryIO, Final
 
 from ocimlpack.errors import InvalidContentError
 from ocimlpack.model.headers import Header, Tensor, short_facts
-from ocimlpack.model.headers.hdf5 import MAGIC, Hdf5, Object
+from ocimlpack.model.headers.hdf5 import Hdf5, Object
 from ocimlpack.model.headers.zip_archive import ZipArchive
 from ocimlpack.spec.gojson import decode
 
