@@ -93,6 +93,8 @@ def _place(file: Inner, role: Role) -> tuple[int, int, bytes]:
 def _fields(said: Mapping[str, Any]) -> dict[str, Value]:
     """What the config may say of what was said: the writer's mistakes are left out."""
     fields: dict[str, Value] = {}
+    inner = said.get("capabilities")
+    said = {**said, **(inner if isinstance(inner, dict) else {})}
     for name in FORMS:
         value = said.get(name)
         if isinstance(value, list):

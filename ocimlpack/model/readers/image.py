@@ -85,20 +85,22 @@ def read_members(source: Source) -> Found | None:
 
 
 def read_fields(source: Source) -> Fields:
-    """What the image's labels and annotations say, and a model's config that is in its config.
+    """What a model's config says that is in the image's; else its labels and annotations.
 
     Raises:
         InvalidContentError: the config is not JSON.
     """
     document = source.document()
     config = document.get("config")
-    labels = config.get("Labels") if isinstance(config, dict) else None
-    said = dict(_annotated(labels)) | dict(_annotated(source.manifest.annotations))
     if "modelfs" in document:
+        # Labels then only repeat it, as far as they have words for it.
+        said: dict[str, Any] = {}
         for part in ("descriptor", "config"):
             if isinstance(value := document.get(part), dict):
                 said.update(value)
-    return said
+        return said
+    labels = config.get("Labels") if isinstance(config, dict) else None
+    return dict(_annotated(labels)) | dict(_annotated(source.manifest.annotations))
 
 
 def _has_rootfs(source: Source) -> bool:
