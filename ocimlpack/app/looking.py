@@ -144,27 +144,27 @@ def _inspected(
     config = readers.config_of(store, manifest).decode("utf-8", "surrogateescape")
     if isinstance(node, Manifest):
         found = replace(found, artifact_type=node.artifact_type or node.config.media_type)
+    # Shown all the same, whatever it is: who inspects wants to see what is wrong with it.
+    try:
+        found = replace(found, config=config, model=dict(readers.fields_of(store, manifest)))
+    except InvalidContentError as error:
+        found = replace(found, config=config, notes=(error.message,))
     try:
         content = readers.understand(store, manifest)
     except (InvalidContentError, UnsupportedError) as error:
-        # Shown all the same: who inspects wants to see what is wrong with it.
         problem = f"({error.message})"
         return replace(
             found,
-            model=readers.fields_of(store, manifest),
             files=tuple(
                 InspectedFile(problem, "", each.size, str(each.digest), each.media_type)
                 for each in manifest.layers
             ),
-            config=config,
         )
     return replace(
         found,
-        model=dict(content.fields),
         files=_files(store, content, archives),
-        config=config,
         format=content.format,
-        notes=content.notes,
+        notes=(*content.notes, *found.notes),
     )
 
 
