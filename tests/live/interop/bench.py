@@ -231,7 +231,7 @@ def run_containerd() -> Iterator[Containerd]:
     try:
         subject = Containerd(address)
         deadline = time.monotonic() + 30
-        while subject.run("version").code:
+        while not address.exists() or subject.run("version").code:
             assert process.poll() is None, (folder / "log").read_text()
             assert time.monotonic() < deadline, (folder / "log").read_text()
             time.sleep(0.05)

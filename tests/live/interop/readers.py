@@ -240,28 +240,35 @@ def _everywhere(outcome: str, **others: str) -> dict[str, str]:
     return {form.name: others.get(form.name.replace(" ", "_"), outcome) for form in FORMS}
 
 
-MODELS_ONLY = "reads ModelPack only; `oras pull` gets the files of any artifact"
+MODELS_ONLY = "This command reads ModelPack only. `oras pull` gets the files of any artifact."
 FOR_CLUSTERS = (
-    "an image is for what mounts images; `ocimlpack pull` makes files of it, and "
-    "`ocimlpack copy --format modelpack` a ModelPack artifact"
+    "An image is for what mounts images. `ocimlpack copy REF OTHER --format modelpack` makes an "
+    "artifact of it that this command reads."
 )
 IN_PLACE = (
-    "`for each in *.tar; do tar -xf $each && rm $each; done` in the folder completes the model; "
-    "`ocimlpack pull` needs no such step"
+    "`for each in *.tar; do tar -xf $each && rm $each; done` in the folder completes the model. "
+    "`ocimlpack pull` needs no such step."
 )
-UNPACK_ALL = "`tar -xf` in the folder, for each file that came, makes `models/` of them"
+UNPACK_ALL = "`tar -xf` in the folder, for each file that came, makes `models/` of them."
 BY_DIGEST = (
-    "looks for files in what the tag names, an index; by its digest it reads the ModelPack "
-    "manifest in there: the one for the platform `unknown/unknown` in `oras manifest fetch REF`"
+    "The tag names an index, and this command reads manifests. `REPO@DIGEST` with the ModelPack "
+    "manifest's digest works: `oras manifest fetch REF` lists it for the platform "
+    "`unknown/unknown`. Or `ocimlpack copy REF OTHER --format modelpack` makes an artifact of it."
 )
-NO_INDEX = "looks for files in what the tag names, an index; `ocimlpack pull` looks further"
-IMAGES_ONLY = "is for images; `--format image` writes one"
-LATER_KIT = "this version reads ModelKits; KitOps reads files of ModelPack as of 1.15"
+NO_INDEX = (
+    "The tag names an index, and this command reads manifests. `ocimlpack copy REF OTHER --format "
+    "modelpack` makes an artifact that it reads."
+)
+IMAGES_ONLY = "This command is for images. `--format image` writes one, `--format both` too."
+LATER_KIT = "This version reads ModelKits. KitOps reads files of ModelPack as of 1.15."
 ALL = (
-    "`--all --preserve-digests`: without the first, an index's image for this machine is copied; "
-    "without the second, layers are compressed, which makes them other ones"
+    "`skopeo copy --all --preserve-digests` keeps the digest. Without `--all`, the image for this "
+    "machine's platform is copied alone; without `--preserve-digests`, layers are compressed."
 )
-NOT_EMPTY = "containerd stores no blob of no bytes; leave empty files out with `--exclude`"
+NOT_EMPTY = (
+    "containerd stores no content of no bytes. `--exclude` leaves such a file out; in an image it "
+    "is no matter."
+)
 
 NO_IMAGES = tuple(form.name for form in FORMS if form.options.get("format") is None)
 
