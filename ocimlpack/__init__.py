@@ -41,6 +41,7 @@ if TYPE_CHECKING:
         catalog_show,
     )
     from ocimlpack.app.diagnosis import Diagnosis
+    from ocimlpack.app.diff import Difference, diff
     from ocimlpack.app.doctor import doctor
     from ocimlpack.app.fallback import sync
     from ocimlpack.app.importing import Imported, import_model
@@ -60,6 +61,8 @@ if TYPE_CHECKING:
         Content,
         Inspected,
         InspectedFile,
+        InspectedTensor,
+        InspectedWeights,
         Listed,
         LoggedIn,
         Pulled,
@@ -95,6 +98,8 @@ if TYPE_CHECKING:
         UnsafeSourceError,
         UnsupportedError,
     )
+    from ocimlpack.model.difference import FieldDifference, FileDifference
+    from ocimlpack.model.tensor_difference import TensorDifference
     from ocimlpack.progress import (
         Began,
         Ended,
@@ -110,6 +115,9 @@ if TYPE_CHECKING:
 _HOMES = {
     "ocimlpack.app.accounts": ("login", "login_oci", "logout", "ocir_token"),
     "ocimlpack.app.diagnosis": ("Diagnosis",),
+    "ocimlpack.app.diff": ("Difference", "diff"),
+    "ocimlpack.model.difference": ("FieldDifference", "FileDifference"),
+    "ocimlpack.model.tensor_difference": ("TensorDifference",),
     "ocimlpack.app.doctor": ("doctor",),
     "ocimlpack.app.ocir": (
         "OcirImage",
@@ -151,6 +159,8 @@ _HOMES = {
         "Content",
         "Inspected",
         "InspectedFile",
+        "InspectedTensor",
+        "InspectedWeights",
         "Listed",
         "LoggedIn",
         "Pulled",
@@ -216,13 +226,18 @@ __all__ = [
     "ConflictError",
     "Content",
     "Diagnosis",
+    "Difference",
     "Ended",
     "Event",
+    "FieldDifference",
+    "FileDifference",
     "Identified",
     "Imported",
     "InputError",
     "Inspected",
     "InspectedFile",
+    "InspectedTensor",
+    "InspectedWeights",
     "IntegrityError",
     "InvalidContentError",
     "InvalidDigestError",
@@ -252,6 +267,7 @@ __all__ = [
     "Staged",
     "Synced",
     "Tagged",
+    "TensorDifference",
     "Transferred",
     "UnavailableError",
     "UnreachableError",
@@ -274,6 +290,7 @@ __all__ = [
     "catalog_register",
     "catalog_show",
     "copy",
+    "diff",
     "doctor",
     "import_model",
     "inspect",

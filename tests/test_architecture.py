@@ -51,6 +51,7 @@ IMPORTERS: dict[str, tuple[str, ...]] = {
     "subprocess": ("stores/credentials.py", "stores/objects/aws_credentials.py"),
     "obstore": ("stores/objects/s3.py",),
     "huggingface_hub": ("stores/_hub.py",),
+    "numpy": ("model/values.py",),
     # An import by a computed name escapes these rules: only for loading late, and what is optional.
     # And for the versions of what is installed, which imports nothing.
     "importlib": (

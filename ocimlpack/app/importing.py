@@ -7,7 +7,7 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Final, Unpack
 
-from ocimlpack.app import moving, places
+from ocimlpack.app import lineage, moving, places
 from ocimlpack.app.options import Connection, Importing
 from ocimlpack.app.results import Transferred
 from ocimlpack.errors import InputError, blaming
@@ -114,6 +114,7 @@ def _pack(model: HubModel, options: Importing) -> Packed:
     plan = packing.compose(entries, said, given, terms, f"{SCHEME}{model.name}")
     for warning in plan.warnings:
         report(Warned(warning))
+    plan = lineage.recorded(plan, options)
     twice = sum(source.size for source in plan.sources if source.size > hub.MAX_INLINE)
     if twice:
         report(Warned(f"{twice:,} bytes are fetched twice, as their digest is not known before"))

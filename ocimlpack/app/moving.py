@@ -5,22 +5,23 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import Final, Unpack, cast
 
-from ocimlpack.app import audit, fallback, places
+from ocimlpack.app import audit, fallback, lineage, places
 from ocimlpack.app.options import Connection, Describing, Moving, Packing, StrPath
 from ocimlpack.app.results import Content, Transferred
 from ocimlpack.errors import InputError, NotFoundError, UnsupportedError
-from ocimlpack.model import hashing
+from ocimlpack.model import hashing, readers
 from ocimlpack.model import pack as packing
 from ocimlpack.model.digests import DigestCache
+from ocimlpack.model.options import Form, platforms_of
 from ocimlpack.model.pack import Packed
 from ocimlpack.progress import Outcome, Warned, ignore
-from ocimlpack.spec.descriptor import Descriptor
+from ocimlpack.spec.descriptor import Descriptor, Platform
 from ocimlpack.spec.digest import Digest
 from ocimlpack.spec.mediatypes import is_manifest
 from ocimlpack.spec.reference import Kind, Reference
@@ -32,6 +33,33 @@ from ocimlpack.transfer import pool
 from ocimlpack.transfer.ahead import Destination
 
 _CARDS: Final = ("README.md", "readme.md")
+
+
+@dataclass(frozen=True, slots=True)
+class Format:
+    """What a packed model is to become.
+
+    Attributes:
+        form: the format; None for the one that it has.
+        platforms: what an image is for.
+    """
+
+    form: Form | None
+    platforms: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        """Check it before anything is opened.
+
+        Raises:
+            InputError: no such format, or a platform that is none or for no image.
+        """
+        if self.form or self.platforms:
+            self.parsed  # noqa: B018
+
+    @property
+    def parsed(self) -> tuple[Platform, ...]:
+        """What an image is for; empty where none is written."""
+        return platforms_of(self.form or "modelpack", self.platforms)
 
 
 def pack(
@@ -94,11 +122,14 @@ def push(
             return _send_folder(origin, place, tuple(tags), dry_run, moving, "pushing")
 
         return work(ref, options) if dry_run else recorded("push", ref, options, work)
+    written = Format(options.pop("format", None), tuple(options.pop("platforms", ())))
     if unused := sorted(Packing.__annotations__.keys() & options.keys()):
         raise InputError(f"{', '.join(unused)}: only for a folder, and {origin} is packed already")
     with places.found(origin, options) as (store, root):
 
         def resend(place: Reference, how: Connection) -> Transferred:
+            if written.form:
+                return _convert(store, root, place, tuple(tags), written, dry_run, how, "pushing")
             return send(store, root, place, tuple(tags), dry_run, how, "pushing")
 
         return resend(ref, options) if dry_run else recorded("push", ref, options, resend)
@@ -110,30 +141,51 @@ def copy(
     *,
     tags: Sequence[str] = (),
     referrers: bool = False,
+    format: Form | None = None,
+    platforms: Sequence[str] = (),
     dry_run: bool = False,
     **options: Unpack[Connection],
 ) -> Transferred:
-    """Copy an artifact from any location to any other, digests unchanged.
+    """Copy an artifact from any location to any other, digests unchanged unless it is converted.
 
     Args:
         source: where it is.
         destination: where to; without a tag it gets the source's.
         tags: further tags for it.
         referrers: copy what refers to it as well: signatures, attestations and the like.
-        dry_run: only say what would be done.
+        format: write it anew as `modelpack`, `image` or `both`, as `pack` would write its files;
+            whatever format it has, if that can be read.
+        platforms: what an image is for, such as `linux/arm64`; see `Packing`.
+        dry_run: only say what would be done. A conversion reads the source for that.
         **options: see `Connection`.
+
+    Raises:
+        InputError: the artifact is to be converted, and what refers to it copied: that would refer
+            to something else.
     """
+    written = Format(format, tuple(platforms))
+    if format and referrers:
+        raise InputError(
+            "what refers to a model can't go with its conversion, which has another digest",
+            hint="copy it as it is, or sign the converted one",
+        )
     origin, ref = places.locate(source, options), places.locate(destination, options)
     names = tuple(tags)
     if not names and ref.tag is None and ref.digest is None and origin.tag:
         names = (origin.tag,)
     with places.found(origin, options) as (store, root):
+
+        def work(how: Connection) -> Transferred:
+            if format:
+                return _convert(store, root, ref, names, written, dry_run, how, "copying")
+            return send(store, root, ref, names, dry_run, how, "copying", referrers)
+
         if dry_run:
-            return send(store, root, ref, names, dry_run, options, "copying", referrers)
+            return work(options)
         with audit.recording("copy", ref, options) as (entry, how):
             entry.digest = str(root.digest)
-            done = send(store, root, ref, names, dry_run, how, "copying", referrers)
-            entry.tags = done.tags
+            done = work(how)
+            entry.digest, entry.tags = done.digest, done.tags
         return done
 
 
@@ -207,7 +259,7 @@ def _plan(folder: Path, options: Moving) -> packing.Plan:
     planned = packing.plan(folder, given)
     for warning in planned.warnings:
         report(Warned(warning))
-    return planned
+    return lineage.recorded(planned, options)
 
 
 def described(options: Describing) -> packing.Options:
@@ -218,6 +270,7 @@ def described(options: Describing) -> packing.Options:
         name=options.get("name"),
         version=options.get("version"),
         license=options.get("license"),
+        base=options.get("base"),
         annotations=dict(options.get("annotations", {})),
         include=tuple(options.get("include", ())),
         exclude=tuple(options.get("exclude", ())),
@@ -231,15 +284,19 @@ def described(options: Describing) -> packing.Options:
 
 
 def _hash(
-    planned: packing.Plan, options: Moving, destination: Destination | None = None
+    planned: packing.Plan,
+    options: Moving,
+    destination: Destination | None = None,
+    once: bool = False,
 ) -> hashing.Hashed:
-    """The digests of a folder's files, large ones sent to a destination meanwhile."""
+    """The digests of layers, large ones sent to a destination meanwhile."""
     return hashing.hash_sources(
         planned.sources,
         jobs=places.jobs(options),
         report=options.get("report", ignore),
         cache=None if options.get("rehash", False) else DigestCache(home.digests()),
         destination=destination,
+        once=once,
     )
 
 
@@ -300,6 +357,37 @@ def _transferred(
         mounted=done.mounted,
         warnings=src.warnings if isinstance(src, Packed) else (),
     )
+
+
+def _convert(
+    src: ReadableStore,
+    root: Descriptor,
+    ref: Reference,
+    tags: tuple[str, ...],
+    written: Format,
+    dry_run: bool,
+    options: Connection,
+    action: str,
+) -> Transferred:
+    """Write a model anew in another format; each content is read once where that is possible."""
+    from ocimlpack.model import conversion  # late: most models stay what they are
+
+    targets = places.targets(ref, tags)
+    manifest = readers.manifest_in(src, root)
+    content = readers.understand(src, manifest)
+    planned = conversion.plan(src, manifest, content, written.form or "modelpack", written.parsed)
+    for warning in planned.warnings:
+        options.get("report", ignore)(Warned(warning))
+    if dry_run or ref.digest:
+        packed = packing.seal(planned, _hash(planned, cast(Moving, options)).digests, src)
+        return send(packed, packed.root, ref, tags, dry_run, options, action)
+    with places.writing(ref, options) as dst:
+        ahead = cast(Destination | None, capability(dst, Ingester))
+        hashed = _hash(planned, cast(Moving, options), ahead, once=True)
+        packed = packing.seal(planned, hashed.digests, src)
+        names = [str(target.tag) for target in targets]
+        done = _copy(packed, packed.root, dst, names, options, action, hashed.sent)
+    return _transferred(ref, packed, packed.root, names, done)
 
 
 def _copy(

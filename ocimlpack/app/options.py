@@ -10,7 +10,7 @@ from ocimlpack.progress import Reporter
 from ocimlpack.stores.settings import FallbackMode
 
 if TYPE_CHECKING:
-    from ocimlpack.model.image import Form
+    from ocimlpack.model.options import Form
 
 StrPath = str | os.PathLike[str]
 
@@ -75,6 +75,9 @@ class Describing(TypedDict, total=False):
         name: the model's name.
         version: the model's version.
         license: an SPDX expression.
+        base: the location of the model that this one was made from. Its digest is recorded, and its
+            name if others can know it: that of a place in a registry or a bucket. With a digest in
+            it, nothing is asked for.
         annotations: annotations of the manifest.
         include: glob patterns; only files that match one are packed.
         exclude: glob patterns; files that match one are left out.
@@ -92,6 +95,7 @@ class Describing(TypedDict, total=False):
     name: str | None
     version: str | None
     license: str | None
+    base: str | None
     annotations: Mapping[str, str]
     include: Sequence[str]
     exclude: Sequence[str]

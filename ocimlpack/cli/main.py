@@ -67,6 +67,7 @@ COMMANDS: Final[dict[str, dict[str, Entry]]] = {
         "push": Entry("moving", "push", "Send a folder or a packed model to a registry."),
         "pull": Entry("moving", "pull", "Fetch a model's files, verified."),
         "inspect": Entry("looking", "inspect", "Show what a packed model is."),
+        "diff": Entry("diff", "diff", "Show what differs between two models."),
         "tag": Entry("naming", "tag", "Add tags to a packed model where it is."),
         "tags": Entry("naming", "tags", "List the tags of a repository."),
         "ls": Entry("naming", "ls", "List what is in the local store."),

@@ -13,6 +13,7 @@ from ocimlpack.cli.options import (
     compartment_options,
     fallback_options,
     filter_options,
+    format_options,
     given,
     jobs_option,
     mirror_option,
@@ -197,12 +198,14 @@ def pull(
     example="""
     ocimlpack copy minilm:1.0 registry.example.com/team/minilm:1.0
     ocimlpack copy registry.example.com/team/minilm:1.0 oci-archive:minilm.tar:1.0 --referrers
+    ocimlpack copy minilm:1.0 registry.example.com/team/minilm:1.0-image --format image
     """,
 )
 @click.argument("source", metavar="SRC", type=PATH)
 @click.argument("destination", metavar="DST", type=PATH)
 @_tags
 @option("--referrers", is_flag=True, help="Copy signatures and all else that refers to it, too.")
+@format_options("Options", "what it is, digest for digest")
 @_dry_run
 @registry_options
 @compartment_options
@@ -218,7 +221,7 @@ def copy(
     dry_run: bool,
     **options: Any,
 ) -> None:
-    """Copy a packed model from any location to any other, digest for digest."""
+    """Copy a packed model from any location to any other, digest for digest or converted."""
     from ocimlpack.app import moving
 
     with reporting(output) as report:

@@ -328,6 +328,12 @@ def _describing(section: str, place: str) -> list[Callable[[F], F]]:
         option("--version", section=section, help="The model's version."),
         option("--license", metavar="SPDX", section=section, help="Its licence: Apache-2.0."),
         option(
+            "--base",
+            metavar="REF",
+            section=section,
+            help="The model that this one was made from; its digest is recorded.",
+        ),
+        option(
             "--annotation",
             "annotations",
             multiple=True,

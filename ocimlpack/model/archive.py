@@ -11,7 +11,7 @@ import posixpath
 import re
 import zlib
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import BinaryIO, Final
 
 from ocimlpack.errors import InvalidContentError
@@ -57,6 +57,7 @@ class Item:
         link: where a link leads: a path that is checked, from the same folder as `path`; None for
             what is no link.
         hard: whether that is another name of a file of the same archive, which came before.
+        start: where a file's content begins in what the archive unpacks to.
     """
 
     path: str
@@ -65,6 +66,7 @@ class Item:
     is_folder: bool
     link: str | None = None
     hard: bool = False
+    start: int = 0
 
 
 Entry = tuple[Item, Iterator[bytes]]
@@ -118,6 +120,34 @@ def read(
     _drain(verified)
 
 
+def places(stream: BinaryIO, size: int, below: str | None = None) -> Iterator[tuple[Item, int]]:
+    """The files and folders of a tar archive that can be sought in, and where their bytes begin.
+
+    Only headers are read, so nothing is held against a digest.
+
+    Args:
+        stream: the archive.
+        size: its bytes.
+        below: as for `read`.
+
+    Raises:
+        InvalidContentError: as `read` says.
+    """
+    pieces = _Seeking(stream, size)
+    for item, _ in _items_below(pieces, below) if below else _items(pieces):
+        yield item, pieces.at
+
+
+def unpacked(stream: BinaryIO, desc: Descriptor, encoding: Encoding) -> Iterator[bytes]:
+    """What an archive unpacks to, headers and all, not held against its digest.
+
+    Raises:
+        InvalidContentError: damaged, or out of proportion much.
+        UnsupportedError: a compression that this installation can't read.
+    """
+    return _limited(_decompressed(iter(lambda: stream.read(CHUNK), b""), encoding), desc)
+
+
 def _drain(pieces: Iterator[bytes]) -> None:
     for _ in pieces:
         pass
@@ -161,11 +191,16 @@ def _limited(pieces: Iterator[bytes], desc: Descriptor) -> Iterator[bytes]:
 
 
 class _Pieces:
-    """Pieces of any size, read in sizes as they are needed."""
+    """Pieces of any size, read in sizes as they are needed.
+
+    Attributes:
+        at: how many bytes were read.
+    """
 
     def __init__(self, pieces: Iterator[bytes]) -> None:
         self._pieces = pieces
         self._rest = memoryview(b"")
+        self.at = 0
 
     def read(self, size: int) -> bytes:
         """At least one byte and at most `size`, none at the end."""
@@ -175,6 +210,7 @@ class _Pieces:
                 return b""
             self._rest = memoryview(piece)
         taken, self._rest = self._rest[:size], self._rest[size:]
+        self.at += len(taken)
         return bytes(taken)
 
     def exactly(self, size: int) -> bytes:
@@ -188,6 +224,10 @@ class _Pieces:
             size -= len(piece)
             yield piece
 
+    def skip(self, content: Iterator[bytes], size: int) -> None:
+        """Pass over what is left of a content of `size` bytes."""
+        _drain(content)
+
     def block(self) -> bytes | None:
         """The next header; None at the end, which is the stream's or two blocks of zeros."""
         if not (begin := self.read(_BLOCK)):
@@ -198,6 +238,31 @@ class _Pieces:
         if (begin := self.read(_BLOCK)) and any(begin + self.exactly(_BLOCK - len(begin))):
             raise InvalidContentError("it goes on after a block of zeros")
         return None
+
+
+class _Seeking(_Pieces):
+    """An archive in which contents are stepped over.
+
+    Attributes:
+        at: where the next byte is.
+    """
+
+    def __init__(self, stream: BinaryIO, size: int) -> None:
+        super().__init__(iter(()))
+        self._stream = stream
+        self._size = size
+        self.at = 0
+
+    def read(self, size: int) -> bytes:
+        content = self._stream.read(size)
+        self.at += len(content)
+        return content
+
+    def skip(self, content: Iterator[bytes], size: int) -> None:
+        if size > self._size - self.at:
+            raise InvalidContentError("it breaks off in the middle of a file or a header")
+        self.at += size
+        self._stream.seek(self.at)
 
 
 @dataclass(frozen=True, slots=True)
@@ -259,11 +324,11 @@ def _items(stream: _Pieces) -> Iterator[Entry]:
         path = _relative(path) if header.is_folder else _relative(path) or path
         if header.is_folder and header.size:
             raise InvalidContentError(f"the folder {path!r:.150} has content")
-        content = stream.up_to(header.size)
+        content, at = stream.up_to(header.size), stream.at
         if path or not header.is_folder:
-            item = Item(check_path(path), header.size, header.executable, header.is_folder)
-            yield item, content
-        _drain(content)
+            executable, is_folder = header.executable, header.is_folder
+            yield Item(check_path(path), header.size, executable, is_folder, start=at), content
+        stream.skip(content, header.size)
         stream.exactly(-header.size % _BLOCK)
 
 
@@ -276,12 +341,12 @@ def _items_below(stream: _Pieces, below: str) -> Iterator[Entry]:
             raise header.refused()
         size = header.size if header.kind not in _BODILESS else 0
         path = _from_top(header.path)
-        content = stream.up_to(size)
+        content, at = stream.up_to(size), stream.at
         if path.startswith(f"{below}/".encode()):
-            yield _item_below(header, path, size, below), content
+            yield replace(_item_below(header, path, size, below), start=at), content
         elif path in covering and not header.is_folder:
             yield Item("", 0, executable=False, is_folder=False), content
-        _drain(content)
+        stream.skip(content, size)
         stream.exactly(-size % _BLOCK)
 
 

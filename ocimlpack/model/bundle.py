@@ -20,13 +20,16 @@ from typing import BinaryIO, Final, cast
 
 from ocimlpack.errors import ConflictError, IntegrityError
 from ocimlpack.model.source import Seen, SourceBlob
+from ocimlpack.spec.descriptor import Descriptor
+from ocimlpack.spec.digest import Digest
 from ocimlpack.stores.base import CHUNK, Blob, BytesBlob, identity
-from ocimlpack.stores.verify import Checkable, Stretch
+from ocimlpack.stores.verify import Checkable, Stretch, Verifier
 
 _BLOCK: Final = 512
 _MAX_NAME: Final = 100
 _MAX_PREFIX: Final = 155
 _MAX_SIZE: Final = 8**11 - 1
+_ANY_TYPE: Final = "application/octet-stream"
 
 # Two blocks and no more. Go's archive/tar ends there; of padding behind them, readers that hash
 # what they were given would see nothing, and find the digest wrong.
@@ -42,12 +45,14 @@ class Part:
         mode: its permission bits.
         size: its bytes.
         blob: its content.
+        digest: what its content has to be, if that is known.
     """
 
     path: str
     mode: int
     size: int
     blob: Blob
+    digest: Digest | None = None
 
     @classmethod
     def folder(cls, path: str) -> Part:
@@ -82,6 +87,59 @@ class Part:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """What an archive of one file says of it.
+
+    Attributes:
+        start: where its content begins.
+        size: its bytes.
+        mode: its permission bits.
+    """
+
+    start: int
+    size: int
+    mode: int
+
+
+def frame(path: str, head: bytes, total: int) -> Frame | None:
+    """Read an archive that holds one file and the folders that it is in, as they are made here.
+
+    Args:
+        path: the file's path in the archive.
+        head: the archive's first bytes.
+        total: the archive's size.
+
+    Returns:
+        None if it is no such archive, or not one whose bytes would be made here for that file.
+    """
+    for large in (False, True):
+        # Both numbers are in the last header; whether there is one before it, the size decides.
+        probe = Part(path, 0, _MAX_SIZE + 1 if large else 0, BytesBlob(b""))
+        before = b"".join(part.header() for part in folders(path))
+        start = len(before) + len(probe.header())
+        block = head[start - _BLOCK : start]
+        try:
+            mode, size = int(block[100:107], 8), int(block[124:135], 8)
+        except ValueError:
+            continue
+        # The rest is content, zeros up to a block, and the end.
+        room = total - start - len(_END)
+        sizes = range(max(room - _BLOCK + 1, _MAX_SIZE + 1), room + 1) if large else (size,)
+        for each in sizes:
+            part = Part(path, mode, each, BytesBlob(b""))
+            if _padded(each) == room and before + part.header() == head[:start]:
+                return Frame(start, each, mode)
+    return None
+
+
+def folders(path: str) -> Iterator[Part]:
+    """The folders that a path is in, the uppermost first."""
+    for end, letter in enumerate(path):
+        if letter == "/":
+            yield Part.folder(path[:end])
+
+
 class BundleBlob:
     """The archive's bytes.
 
@@ -101,18 +159,18 @@ class BundleBlob:
         self.size = self._starts[-1] + len(_END)
 
     @property
-    def headers(self) -> Iterator[tuple[int, bytes]]:
-        """All that is not content and not zeros: where it begins, and its bytes."""
-        for start, part in zip(self._starts, self._parts, strict=False):
-            yield start, part.header()
+    def starts(self) -> dict[str, int]:
+        """Where the content of each file and folder begins, by its path."""
+        pairs = zip(self._starts, self._parts, strict=False)
+        return {part.path: start + len(part.header()) for start, part in pairs}
 
     @cached_property
     def identity(self) -> str:
         """Tells these bytes from any other as well as the contents' own identities can."""
         hasher = hashlib.sha256()
         for part in self._parts:
-            content = identity(part.blob) or ("" if part.size == 0 else None)
-            if content is None:
+            content = str(part.digest) if part.digest else identity(part.blob) or ""
+            if part.size and not content:
                 raise AssertionError(f"{part.path} has no identity")
             hasher.update(b"%b\n%b\n" % (part.header(), content.encode()))
         return f"bundle:{hasher.hexdigest()}"
@@ -142,10 +200,13 @@ class BundleBlob:
     def stretches(self) -> Iterator[Stretch]:
         """The contents whose digests are known."""
         for start, part in zip(self._starts, self._parts, strict=False):
-            if isinstance(part.blob, Checkable):
+            begin = start + len(part.header())
+            if part.digest and part.size:
+                content = Descriptor(_ANY_TYPE, part.digest, part.size)
+                yield Stretch(begin, part.size, Verifier(content))
+            elif isinstance(part.blob, Checkable):
                 for each in part.blob.stretches():
-                    begin = start + len(part.header()) + each.start
-                    yield Stretch(begin, each.size, each.checker)
+                    yield Stretch(begin + each.start, each.size, each.checker)
 
     @contextmanager
     def open(self, offset: int = 0) -> Iterator[BinaryIO]:

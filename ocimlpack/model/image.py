@@ -10,10 +10,10 @@ import posixpath
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import count
-from typing import Final, Literal, get_args
+from typing import Final
 
 from ocimlpack.errors import InputError
-from ocimlpack.model.bundle import BundleBlob, Part
+from ocimlpack.model.bundle import BundleBlob, Part, folders
 from ocimlpack.model.config import Fields, encode_config, encode_image_config
 from ocimlpack.model.layers import (
     FOLDER,
@@ -27,11 +27,7 @@ from ocimlpack.spec import mediatypes
 from ocimlpack.spec.descriptor import Descriptor, Platform
 from ocimlpack.spec.digest import Digest
 from ocimlpack.spec.manifest import Index, Manifest, build, build_index
-
-Form = Literal["modelpack", "image", "both"]
-"""What a model is written as: an artifact, an image, or an index with both."""
-
-FORMS: Final[tuple[Form, ...]] = get_args(Form)
+from ocimlpack.stores.base import Blob
 
 ROOT: Final = "models"
 """The folder of an image in which the model is; servers look nowhere else."""
@@ -68,12 +64,14 @@ class PlannedTar:
         files: sorted by their paths; at least one.
         blob: the archive.
         digest: its digest, if that is known beforehand.
+        taken: the archive itself, if it lies somewhere already.
     """
 
     kind: mediatypes.Kind
     files: tuple[PlannedFile, ...]
     blob: BundleBlob
     digest: Digest | None = None
+    taken: Blob | None = None
 
     @classmethod
     def of(cls, files: Iterable[PlannedFile]) -> PlannedTar:
@@ -261,8 +259,8 @@ def _parts(files: Iterable[PlannedFile]) -> Iterator[Part]:
     made: set[str] = set()
     for file in files:
         path = f"{ROOT}/{file.path}"
-        for end in (at for at, letter in enumerate(path) if letter == "/"):
-            if path[:end] not in made:
-                made.add(path[:end])
-                yield Part.folder(path[:end])
-        yield Part(path, file.mode, file.size, file.blob)
+        for folder in folders(path):
+            if folder.path not in made:
+                made.add(folder.path)
+                yield folder
+        yield Part(path, file.mode, file.size, file.blob, file.digest)

@@ -41,14 +41,32 @@ def items(member: Member, stream: BinaryIO) -> Iterator[tuple[Item, Iterator[byt
         yield found, content
 
 
+def places(member: Member, stream: BinaryIO) -> Iterator[tuple[Item, int]]:
+    """The same of an archive that is not compressed and can be sought in, by its headers alone.
+
+    Returns:
+        The files and folders, and where their bytes begin. Links have none. Nothing is held against
+        a digest, and sizes of links are not known.
+
+    Raises:
+        InvalidContentError: an archive that is damaged or unsafe, or holds what it must not.
+    """
+    for item, start in archive.places(stream, member.desc.size, member.below):
+        if (found := _renamed(member, item)) is not None:
+            yield found, start
+
+
 def _renamed(member: Member, item: Item) -> Item | None:
     """The item under the path that is meant; None for a folder that is only on the way to it."""
     if member.into:
         return replace(item, path=check_path(f"{member.into}/{item.path}"))
     if member.inside is None:
         return item
-    if item.path == member.inside and not item.is_folder:
-        return replace(item, path=member.path)
+    root = member.inside.removesuffix(member.path)
+    named = item.path.startswith(root) and f"/{item.path}".endswith(f"/{member.path}")
+    if named and not item.is_folder:
+        # The name that is known may be the last part alone; the archive has the whole path.
+        return replace(item, path=item.path.removeprefix(root))
     on_the_way = item.is_folder and member.inside.startswith(f"{item.path}/")
     return None if on_the_way else item
 

@@ -54,6 +54,8 @@ class Intake:
         if member.encoding == "raw":
             right = self._standing.right(member.path, member.desc.digest)
             return Unpacked((entry_of(member),), ()) if right else None
+        if self._standing.is_empty(member.origin):
+            return Unpacked((), (), empty=True)
         files = self._standing.unpacked(member.origin)
         return Unpacked(files, ()) if files else None
 
@@ -175,9 +177,11 @@ class Intake:
             raise
         layer = member.origin
         files = tuple(replace(each, layer=layer) if whole else each for each in found)
-        unpacked = Unpacked(files, _empty(folders, [entry.path for entry in files]), changes)
-        if whole:
-            staging.note(layer, unpacked)
+        bare = _empty(folders, [entry.path for entry in files])
+        if not whole:
+            return Unpacked(files, bare, changes)
+        unpacked = Unpacked.whole(files, bare, changes)
+        staging.note(layer, unpacked)
         return unpacked
 
     def lay_over(self, done: Mapping[Member, Unpacked]) -> Unpacked:

@@ -75,6 +75,11 @@ class PlannedFile:
         """Itself."""
         return (self,)
 
+    @property
+    def taken(self) -> Blob | None:
+        """Itself, if it lies in a store."""
+        return self.blob if self.digest else None
+
     def layer(self, digest: Digest) -> Descriptor:
         """The layer that this file is, once its digest is known."""
         annotations = {
@@ -94,17 +99,19 @@ class PlannedBundle:
         files: in the order of their paths; more than one.
         blob: the archive.
         digest: the archive's digest, if that is known beforehand.
+        taken: the archive itself, if it lies somewhere already.
     """
 
     kind: mediatypes.Kind
     files: tuple[PlannedFile, ...]
     blob: BundleBlob
     digest: Digest | None = None
+    taken: Blob | None = None
 
     @classmethod
     def of(cls, files: Sequence[PlannedFile]) -> PlannedBundle:
         """A bundle of these files."""
-        parts = [Part(file.path, file.mode, file.size, file.blob) for file in files]
+        parts = [Part(file.path, file.mode, file.size, file.blob, file.digest) for file in files]
         return cls(files[0].kind, tuple(files), BundleBlob(parts))
 
     @property
@@ -157,6 +164,11 @@ class PlannedLayer(Protocol):
     @property
     def blob(self) -> Blob:
         """Its content."""
+        ...
+
+    @property
+    def taken(self) -> Blob | None:
+        """The same, if all of it lies somewhere already."""
         ...
 
     @property

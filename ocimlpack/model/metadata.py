@@ -30,6 +30,7 @@ class Metadata:
         fields: fields of the config; None for one that is to be left out whatever is detected.
         annotations: annotations of the manifest.
         files: which kind the files have that a glob pattern matches.
+        base: the location of the model that this one was made from.
         recipe: which files are packed at all, where the file names them.
         notes: what it says and is not taken over.
         foreign: why the file is none of that in spite of its name; None if it is.
@@ -38,6 +39,7 @@ class Metadata:
     fields: Mapping[str, Value | None] = field(default_factory=dict)
     annotations: Mapping[str, str] = field(default_factory=dict)
     files: Mapping[Kind, tuple[str, ...]] = field(default_factory=dict)
+    base: str | None = None
     recipe: Recipe | None = None
     notes: tuple[str, ...] = ()
     foreign: str | None = None

@@ -5,14 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal, get_args
 
 from ocimlpack.errors import InputError
 from ocimlpack.model import metadata
-from ocimlpack.model.image import FORMS, Form, parse_platforms
 from ocimlpack.spec import mediatypes
 from ocimlpack.spec.descriptor import Platform, is_media_type
 from ocimlpack.spec.manifest import MAX_SIZE
+
+Form = Literal["modelpack", "image", "both"]
+"""What a model is written as: an artifact, an image, or an index with both."""
+
+FORMS: Final[tuple[Form, ...]] = get_args(Form)
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +29,7 @@ class Options:
         name: the model's name.
         version: the model's version.
         license: an SPDX expression.
+        base: the location of the model that this one was made from.
         annotations: annotations of the manifest.
         include: glob patterns; only files that match one are packed.
         exclude: glob patterns; files that match one are left out.
@@ -41,6 +46,7 @@ class Options:
     name: str | None = None
     version: str | None = None
     license: str | None = None
+    base: str | None = None
     annotations: Mapping[str, str] = field(default_factory=dict)
     include: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
@@ -166,21 +172,33 @@ def platforms(options: Options) -> tuple[Platform, ...]:
     Raises:
         InputError: one is no platform, or options that exclude each other.
     """
-    if options.form not in FORMS:
-        raise InputError(f"the format is {options.form!r:.40}; it takes {', '.join(FORMS)}")
-    if options.form == "modelpack":
-        if options.platforms:
-            raise InputError("a platform is for an image: add --format image")
-        return ()
     given = {
         "--config": options.config,
         "--artifact-type": options.artifact_type,
         "--image-config": options.image_config,
     }
+    found = platforms_of(options.form, options.platforms)
     for name, value in given.items():
-        if value:
+        if value and found:
             raise InputError(f"{name} is for artifacts, and does not go with an image")
-    return parse_platforms(options.platforms)
+    return found
+
+
+def platforms_of(form: Form, given: tuple[str, ...]) -> tuple[Platform, ...]:
+    """What an image is for, unless the format is an artifact's.
+
+    Raises:
+        InputError: no such format, a platform that is none, or one for what is no image.
+    """
+    if form not in FORMS:
+        raise InputError(f"the format is {form!r:.40}; it takes {', '.join(FORMS)}")
+    if form == "modelpack":
+        if given:
+            raise InputError("a platform is for an image: add --format image")
+        return ()
+    from ocimlpack.model.image import parse_platforms  # late: most models are no images
+
+    return parse_platforms(given)
 
 
 def artifact_type(options: Options) -> str | None:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Final
 
 from ocimlpack.errors import InputError, NotFoundError
-from ocimlpack.model import image, metadata, times
+from ocimlpack.model import facts, metadata, times
 from ocimlpack.model.config import Fields, Value, check, encode_config, encode_image_config
 from ocimlpack.model.detect import Item, detect
 from ocimlpack.model.digests import DigestCache
@@ -24,6 +24,7 @@ from ocimlpack.model.names import selector
 from ocimlpack.model.options import (
     DEFAULTS,
     CustomConfig,
+    Form,
     Options,
     Said,
     artifact_type,
@@ -38,7 +39,7 @@ from ocimlpack.spec import mediatypes
 from ocimlpack.spec.descriptor import Descriptor, Platform
 from ocimlpack.spec.digest import Digest
 from ocimlpack.spec.manifest import Manifest, build
-from ocimlpack.stores.base import Blob, BytesBlob
+from ocimlpack.stores.base import Blob, BytesBlob, ReadableStore
 from ocimlpack.transfer.ahead import Source
 
 __all__ = ["Options", "Packed", "Plan", "PlannedFile", "pack", "plan", "seal"]
@@ -62,6 +63,8 @@ class Plan:
         form: what the model is written as; for an image, the layers are `PlannedTar`s.
         platforms: what an image is for.
         warnings: what a person should know.
+        base: the location of the model that this one was made from, or None; what it stands for is
+            to be found out, and put among the annotations.
     """
 
     layers: tuple[PlannedLayer, ...]
@@ -71,8 +74,9 @@ class Plan:
     config: CustomConfig | None
     image_config: bool
     warnings: tuple[str, ...]
-    form: image.Form = "modelpack"
+    form: Form = "modelpack"
     platforms: tuple[Platform, ...] = ()
+    base: str | None = None
 
     @property
     def files(self) -> tuple[PlannedFile, ...]:
@@ -109,6 +113,7 @@ class Packed:
         config: its config's bytes.
         files: the files in all layers.
         warnings: what a person should know.
+        origin: the store that content comes from, if that is no folder.
     """
 
     root: Descriptor
@@ -117,6 +122,7 @@ class Packed:
     files: tuple[PlannedFile, ...]
     warnings: tuple[str, ...]
     _blobs: Mapping[Digest, Blob] = field(repr=False)
+    origin: ReadableStore | None = None
 
     def resolve(self, name: str) -> Descriptor:
         """The manifest's descriptor, by its digest: there are no tags here.
@@ -231,47 +237,60 @@ def compose(
     detected = detect(items)
     created = terms.created
     items.sort(key=_place)
+    given = {**about.fields, **_given(options, created)}
+    fields = _merge(detected.fields, given)
     annotations = {mediatypes.CREATED: created} if created else {}
     annotations |= {**about.annotations, **options.annotations}
+    if terms.config is None:
+        # A config that somebody brought along says what it says, and needs nothing from here.
+        annotations = facts.write(
+            fields, detected.facts, annotations, given=given.keys(), guessed=detected.guessed
+        )
     if "" in annotations:
         raise InputError("an annotation has no name")
     layers = layers_of([_planned(item) for item in items], options.form)
     return Plan(
         layers=layers,
-        fields=_merge(detected.fields, about.fields, _given(options, created)),
+        fields=fields,
         annotations=annotations,
         artifact_type=terms.artifact_type,
         config=terms.config,
         image_config=options.image_config,
+        base=options.base or about.base,
         warnings=(*notes, *unmatched, *detected.warnings, *_bundled(layers)),
         form=options.form,
         platforms=terms.platforms,
     )
 
 
-def layers_of(files: Sequence[PlannedFile], form: image.Form) -> tuple[PlannedLayer, ...]:
+def layers_of(files: Sequence[PlannedFile], form: Form) -> tuple[PlannedLayer, ...]:
     """What becomes of files.
 
     Args:
         files: in the order of the layers that they would be.
         form: what the model is written as.
     """
-    return arrange(files) if form == "modelpack" else image.arrange(files)
+    if form == "modelpack":
+        return arrange(files)
+    from ocimlpack.model import image  # late: most models are no images
+
+    return image.arrange(files)
 
 
-def seal(plan: Plan, digests: Mapping[str, Digest]) -> Packed:
+def seal(plan: Plan, digests: Mapping[str, Digest], origin: ReadableStore | None = None) -> Packed:
     """Write config and manifest, now that the files' digests are known.
 
     Args:
         plan: what to pack.
-        digests: each layer's digest by its name.
+        digests: each layer's digest by its name, if the plan does not know it.
+        origin: the store that the content comes from, if that is no folder.
 
     Raises:
         InvalidContentError: so many files that the manifest is too large for registries.
     """
     digests = {**digests, **plan.known}
     if plan.form != "modelpack":
-        return _seal_image(plan, digests)
+        return _seal_image(plan, digests, origin)
     layers = [layer.layer(digests[layer.name]) for layer in plan.layers]
     diff_ids = [layer.digest for layer in layers]
     if plan.config:
@@ -287,23 +306,26 @@ def seal(plan: Plan, digests: Mapping[str, Digest]) -> Packed:
         annotations=plan.annotations,
     )
     blobs: dict[Digest, Blob] = {
-        layer.digest: planned.blob for layer, planned in zip(layers, plan.layers, strict=True)
+        layer.digest: planned.taken or planned.blob
+        for layer, planned in zip(layers, plan.layers, strict=True)
     }
     blobs[manifest.config.digest] = BytesBlob(config)
     blobs[manifest.descriptor.digest] = BytesBlob(manifest.raw)
-    return Packed(manifest.descriptor, manifest, config, plan.files, plan.warnings, blobs)
+    return Packed(manifest.descriptor, manifest, config, plan.files, plan.warnings, blobs, origin)
 
 
-def _seal_image(plan: Plan, digests: Mapping[str, Digest]) -> Packed:
+def _seal_image(plan: Plan, digests: Mapping[str, Digest], origin: ReadableStore | None) -> Packed:
+    from ocimlpack.model import image
+
     tars = [layer for layer in plan.layers if isinstance(layer, image.PlannedTar)]
     both = plan.form == "both"
     sealed = image.seal(tars, digests, plan.fields, plan.annotations, plan.platforms, both=both)
-    blobs: dict[Digest, Blob] = {digests[tar.name]: tar.blob for tar in tars}
+    blobs: dict[Digest, Blob] = {digests[tar.name]: tar.taken or tar.blob for tar in tars}
     blobs |= {digest: BytesBlob(config) for digest, config in sealed.configs.items()}
     blobs |= {node.descriptor.digest: BytesBlob(node.raw) for node in sealed.manifests}
     config = sealed.configs[sealed.manifest.config.digest]
     root = sealed.root.descriptor
-    return Packed(root, sealed.manifest, config, plan.files, plan.warnings, blobs)
+    return Packed(root, sealed.manifest, config, plan.files, plan.warnings, blobs, origin)
 
 
 def pack(
@@ -402,9 +424,7 @@ def _given(options: Options, created: str | None) -> dict[str, Value]:
     return {name: check(name, value) for name, value in given.items() if value is not None}
 
 
-def _merge(
-    detected: Fields, said: Mapping[str, Value | None], given: Mapping[str, Value]
-) -> dict[str, Value]:
-    """What is detected, then what the metadata file says, then the options."""
-    merged = {**detected, **said, **given}
+def _merge(detected: Fields, given: Mapping[str, Value | None]) -> dict[str, Value]:
+    """What is detected, but where a person has said something, that."""
+    merged = {**detected, **given}
     return {name: value for name, value in merged.items() if value is not None}

@@ -72,7 +72,7 @@ class Slice:
             with self.store.fetch(self.layer).open() as stream:
                 unpacked = archive.unpacked(stream, self.layer, self.encoding)
                 yield cast(BinaryIO, _Unpacked(unpacked, self.start + offset, left))
-        elif left <= _AT_ONCE and capability(self.store, RangeReader):
+        elif left <= _AT_ONCE and capability(self.store, RangeReader) is not None:
             yield io.BytesIO(self.around(self.start + offset, left))
         else:
             with self.store.fetch(self.layer).open(self.start + offset) as stream:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, Protocol
+from typing import BinaryIO, Protocol, runtime_checkable
 
 from ocimlpack.errors import ConflictError, UnsafeSourceError
 
@@ -86,6 +86,21 @@ class Seen:
 
 def _identity(seen: Seen) -> tuple[int, int, int, int]:
     return seen.device, seen.inode, seen.size, seen.modified
+
+
+@runtime_checkable
+class Recognisable(Protocol):
+    """Content that the cache of digests can know again."""
+
+    @property
+    def source(self) -> Path:
+        """Its name there, which may be that of no file."""
+        ...
+
+    @property
+    def seen(self) -> Seen:
+        """What it was."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)

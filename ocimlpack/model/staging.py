@@ -48,11 +48,20 @@ class Unpacked:
         files: its files.
         folders: its folders, which may be empty.
         changes: what a layer of an image does to the layers below it.
+        empty: whether there is nothing in it, neither wanted nor unwanted.
     """
 
     files: tuple[Entry, ...]
     folders: tuple[str, ...]
     changes: Changes = field(default_factory=Changes, hash=False)
+    empty: bool = False
+
+    @classmethod
+    def whole(
+        cls, files: tuple[Entry, ...], folders: tuple[str, ...], changes: Changes
+    ) -> Unpacked:
+        """What came out of an archive of which nothing was left out."""
+        return cls(files, folders, changes, empty=not files and not folders and not changes)
 
 
 class Staging:
@@ -306,7 +315,7 @@ class Staging:
             folders = tuple(map(str, value["folders"]))
             links = {check_path(key): str(each) for key, each in value.get("links", {}).items()}
             gone, opaque = (list(map(str, value.get(key, []))) for key in ("gone", "opaque"))
-            return Unpacked(files, folders, Changes(gone, opaque, links))
+            return Unpacked.whole(files, folders, Changes(gone, opaque, links))
         except (InvalidContentError, InvalidDigestError, KeyError, TypeError, AttributeError):
             return None
 

@@ -222,8 +222,27 @@ class Folder:
         self._target = standing
         wanted = [entry_of(member) for member in self._wanted if member.encoding == "raw"]
         standing.scan(wanted, jobs=self._jobs, report=self._report)
-        if not all(map(self._intake.in_place, self._wanted)):
+        if not self._is_selective:
+            self._keep_all(standing)
+        missing = [member for member in self._wanted if member not in self._done]
+        if not all(map(self._intake.in_place, missing)):
             standing.stage(name, durable=self._durable)
+
+    def _keep_all(self, standing: Standing) -> None:
+        """Leave an image's files as they are, if they are all there.
+
+        Otherwise layers would be read again of which nothing is seen: no file says that it was.
+        """
+        covering = [member for member in self._wanted if member.level is not None]
+        files = standing.complete(self._manifest.descriptor.digest) if covering else ()
+        if not files:
+            return
+        for member in covering:
+            empty = standing.is_empty(member.origin)
+            self._done[member] = Unpacked((), (), empty=empty)
+        first = next((each for each in covering if not self._done[each].empty), covering[0])
+        self._done[first] = Unpacked(files, ())
+        self._kept.append(sum(entry.size for entry in files))
 
     def _require_room(self) -> None:
         if not self._target or not self._target.staging:
@@ -270,7 +289,15 @@ class Folder:
             retained = self._target.retained(layers, self._manifest.descriptor.digest)
             entries += [entry for entry in retained if entry.path not in listed]
         entries.sort(key=lambda entry: entry.path.encode())
-        return Receipt(self._reference, self._manifest, tuple(entries)), folders
+        empty = {member.origin for member, each in self._done.items() if each.empty}
+        new = Receipt(
+            self._reference,
+            self._manifest,
+            tuple(entries),
+            tuple(sorted(empty, key=str)),
+            complete=bool(covering) and not self._is_selective,
+        )
+        return new, folders
 
 
 def prune(folder: Path, *, dry_run: bool) -> list[tuple[str, int]]:

@@ -46,6 +46,8 @@ REF_NAME: Final = "org.opencontainers.image.ref.name"
 # https://github.com/containerd/containerd/blob/main/core/images/annotations.go
 IMAGE_NAME: Final = "io.containerd.image.name"
 CREATED: Final = "org.opencontainers.image.created"
+BASE_NAME: Final = "org.opencontainers.image.base.name"
+BASE_DIGEST: Final = "org.opencontainers.image.base.digest"
 
 # https://github.com/modelpack/model-spec/blob/main/docs/annotations.md
 FILEPATH: Final = "org.cncf.model.filepath"

@@ -12,7 +12,7 @@ from ocimlpack.spec.descriptor import Descriptor
 from ocimlpack.stores.base import RangeReader, ReadableStore, capability
 from ocimlpack.stores.files import read_exactly
 
-_LEAST: Final = 4096
+_LEAST: Final = 2048
 """Bytes that are asked for after a jump: a header between the data of two tensors is short."""
 
 _MOST: Final = 1024 * 1024

@@ -41,6 +41,7 @@ from ocimlpack.stores.base import (
     Store,
     capability,
     doubt,
+    origin,
 )
 from ocimlpack.stores.graph import walk
 from ocimlpack.stores.partial import TakenError
@@ -236,7 +237,7 @@ class _Mover:
             presumed = self._presumer is not None and self._presumer.presume_absent(leaf)
             if not presumed and self._dst.exists(leaf):
                 return "skipped"
-            if self._mountable and self._mountable.mount(leaf, self._src):
+            if self._mountable and self._mountable.mount(leaf, origin(self._src)):
                 return "mounted"
         with blaming("source"):
             blob = self._src.fetch(leaf)

@@ -62,6 +62,7 @@ FUNCTIONS = {
     "doctor": ("doctor",),
     "importing": ("import_model",),
     "archives": ("save", "load"),
+    "diff": ("diff",),
 }
 
 

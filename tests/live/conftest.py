@@ -191,11 +191,6 @@ def skopeo(program: Callable[[str], Program]) -> Program:
     return program("skopeo")
 
 
-@pytest.fixture(scope="session")
-def modelpack(program: Callable[[str], Program]) -> Program:
-    return program("modelpack")
-
-
 @pytest.fixture
 def model(tmp_path: Path) -> Path:
     """A small model with one of each: shards, folders, a script, an empty file, equal files."""

@@ -56,6 +56,18 @@ def test_the_media_type_says_how_a_layer_holds_its_file(
     assert (found.kind, found.encoding) == (kind, encoding)
 
 
+@pytest.mark.parametrize(
+    ("title", "encoding"),
+    [("folder", "tar+gzip"), ("folder.d", "tar+gzip"), ("a.tar.gz", "raw"), ("a.tgz", "raw")],
+)
+def test_what_oras_for_python_pushed_as_a_folder_is_an_archive(title: str, encoding: str) -> None:
+    annotations = {mediatypes.TITLE: title}
+    layer = Layer(None, b"x", "application/vnd.oci.image.layer.v1.tar+gzip", annotations)
+    config = Descriptor.of(b"{}", "application/vnd.unknown.config.v1+json")
+    (found,) = members(build(config, [layer.desc]))
+    assert (found.path, found.encoding) == (title, encoding)
+
+
 def test_what_oras_pushed_as_a_folder_is_an_archive_of_that_folder() -> None:
     layers = [
         Layer(None, b"1", "application/x", {mediatypes.TITLE: "tree", **ORAS}),

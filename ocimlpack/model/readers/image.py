@@ -33,9 +33,9 @@ _LAYERS: Final[Mapping[str, mediatypes.Encoding]] = {
 }
 
 _NAMES: Final = (
-    mediatypes.TITLE,
     "olot.layer.content.inlayerpath",
     "io.github.codanael.modelcar.hf-path",
+    mediatypes.TITLE,
 )
 """Where writers of modelcars note which file a layer is for. Only people are told of it."""
 
@@ -71,7 +71,7 @@ def read_members(source: Source) -> Found | None:
         Member(
             path=".",
             desc=layer,
-            kind="file",
+            kind=_kind(layer),
             encoding=_LAYERS[layer.media_type],
             single=False,
             below=BELOW,
@@ -85,20 +85,22 @@ def read_members(source: Source) -> Found | None:
 
 
 def read_fields(source: Source) -> Fields:
-    """What the image's labels and annotations say, and a model's config that is in its config.
+    """What a model's config says that is in the image's; else its labels and annotations.
 
     Raises:
         InvalidContentError: the config is not JSON.
     """
     document = source.document()
     config = document.get("config")
-    labels = config.get("Labels") if isinstance(config, dict) else None
-    said = dict(_annotated(labels)) | dict(_annotated(source.manifest.annotations))
     if "modelfs" in document:
+        # Labels then only repeat it, as far as they have words for it.
+        said: dict[str, Any] = {}
         for part in ("descriptor", "config"):
             if isinstance(value := document.get(part), dict):
                 said.update(value)
-    return said
+        return said
+    labels = config.get("Labels") if isinstance(config, dict) else None
+    return dict(_annotated(labels)) | dict(_annotated(source.manifest.annotations))
 
 
 def _has_rootfs(source: Source) -> bool:
@@ -106,9 +108,16 @@ def _has_rootfs(source: Source) -> bool:
     return isinstance(rootfs, dict) and bool(rootfs.get("diff_ids"))
 
 
+def _kind(layer: Descriptor) -> str:
+    said = layer.annotations.get(mediatypes.KIND)
+    return next((kind for kind in mediatypes.KINDS if kind == said), "file")
+
+
 def _shown(layer: Descriptor, number: int, count: int) -> str:
+    if path := layer.annotations.get(mediatypes.PATH):
+        return f"{path}/".removeprefix(f"{BELOW}/").removesuffix("/") or "."
     name = next((layer.annotations[key] for key in _NAMES if key in layer.annotations), None)
-    return name or f"(layer {number + 1} of {count})"
+    return (name or f"(layer {number + 1} of {count})").removeprefix(f"/{BELOW}/")
 
 
 def _annotated(given: object) -> Iterator[tuple[str, Any]]:

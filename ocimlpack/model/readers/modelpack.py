@@ -17,6 +17,9 @@ from ocimlpack.model.readers.table import Found
 from ocimlpack.spec import mediatypes
 from ocimlpack.spec.descriptor import Descriptor
 
+_BELOW = "models"
+"""The folder of an image that is the model."""
+
 _PREFIXES = (mediatypes.MODEL_LAYER_PREFIX, mediatypes.LEGACY_MODEL_LAYER_PREFIX)
 _CONFIGS = (
     "application/vnd.cncf.model.config.",
@@ -83,11 +86,14 @@ def _member(layer: Descriptor) -> Member | None:
 def _in_image(member: Member) -> Member:
     """The member, if its archive is also a layer of an image, under the path that is meant.
 
-    olot lists an image's layers, in which files lie below `/models`, in a model's manifest as well
-    and gives them nothing but a title: https://github.com/containers/olot
+    Ours say so. olot lists an image's layers, in which files lie below `/models`, in a model's
+    manifest as well and gives them nothing but a title: https://github.com/containers/olot
     """
+    if member.encoding != "raw" and mediatypes.PATH in member.desc.annotations:
+        path = f"{member.path}/".removeprefix(f"{_BELOW}/").removesuffix("/") or "."
+        return replace(member, path=path, below=_BELOW)
     if member.encoding == "raw" or {mediatypes.FILEPATH, mediatypes.LEGACY_FILEPATH} & set(
         member.desc.annotations
     ):
         return member
-    return replace(member, inside=f"models/{member.path}")
+    return replace(member, inside=f"{_BELOW}/{member.path}")

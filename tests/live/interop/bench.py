@@ -9,7 +9,8 @@ import subprocess
 import tarfile
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+import uuid
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -24,9 +25,13 @@ PARTS = 1030
 CUSTOM = "application/vnd.example.model.v1"
 CONFIG = "application/vnd.example.config.v1+json"
 
+AS_ROOT = () if os.geteuid() == 0 else ("sudo", "-n")
+
 SAME = "same files"
 PLAIN = "same files, none executable"
 UNPACKED = "same files after `tar -xf`"
+BELOW = "same files below `models/`"
+BELOW_UNPACKED = f"{BELOW}, after `tar -xf`"
 NONE = "no files"
 
 
@@ -67,6 +72,8 @@ FORMS = (
         {"artifact_type": CUSTOM},
     ),
     Form("image config", "`push --image-config`", {"image_config": True}),
+    Form("image", "`push --format image`", {"format": "image"}),
+    Form("both", "`push --format both`", {"format": "both"}),
 )
 
 
@@ -107,20 +114,32 @@ class Bench:
     target: Registry
     folder: Path
     containerd: Callable[[], Containerd]
-    _written: dict[str, Written] = field(default_factory=dict)
+    _written: dict[tuple[str, str], Written] = field(default_factory=dict)
 
     def scratch(self) -> Path:
         """A new folder."""
         return Path(tempfile.mkdtemp(dir=self.folder))
 
-    def written(self, form: Form) -> Written:
-        """The model in that form, pushed when it is first asked for."""
-        if form.name not in self._written:
-            folder = self.scratch() / "model"
-            folder.mkdir()
-            write_model(folder)
-            (folder / "added_tokens.json").unlink()
+    def model(self) -> Path:
+        """A new folder with the small model; no file in it is empty."""
+        folder = self.scratch() / "model"
+        folder.mkdir()
+        write_model(folder)
+        (folder / "added_tokens.json").unlink()
+        return folder
+
+    def written(self, form: Form, alone: str = "") -> Written:
+        """The model in that form, pushed when it is first asked for.
+
+        Args:
+            form: which.
+            alone: whose own it is to be, with a layer that nobody else has; else everybody's.
+        """
+        if (form.name, alone) not in self._written:
+            folder = self.model()
             form.fill(folder)
+            if alone:
+                (folder / "NOTICE").write_text(f"{alone}, {uuid.uuid4()}\n")
             options = dict(form.options)
             if form.options.get("artifact_type"):
                 config = folder.parent / "config.json"
@@ -128,10 +147,10 @@ class Bench:
                 options["config"] = f"{config}:{CONFIG}"
             repository = self.source.repository()
             done = ocimlpack.push(folder, repository, tags=[TAG], **options)
-            self._written[form.name] = Written(
+            self._written[form.name, alone] = Written(
                 repository, read_tree(folder), executables(folder), done.digest
             )
-        return self._written[form.name]
+        return self._written[form.name, alone]
 
 
 def executables(folder: Path) -> frozenset[str]:
@@ -146,21 +165,34 @@ def compare(folder: Path, written: Written) -> str:
         return NONE
     if found == written.files:
         return SAME if executables(folder) == written.executable else PLAIN
-    archives = {path: data for path, data in found.items() if path.endswith(".tar")}
-    unpacked = {path: data for path, data in found.items() if path not in archives}
-    for data in archives.values():
+    if found == _below(written.files):
+        return BELOW
+    unpacked = _unpacked(found, written.files.keys())
+    if unpacked == written.files:
+        return UNPACKED
+    if unpacked == _below(written.files):
+        return BELOW_UNPACKED
+    missing, further = written.files.keys() - found.keys(), found.keys() - written.files.keys()
+    other = [path for path in found.keys() & written.files if found[path] != written.files[path]]
+    return f"without {sorted(missing)}, and {sorted(further)}, and other bytes in {sorted(other)}"
+
+
+def _below(files: Mapping[str, bytes]) -> dict[str, bytes]:
+    return {f"models/{path}": data for path, data in files.items()}
+
+
+def _unpacked(found: Mapping[str, bytes], known: Collection[str]) -> dict[str, bytes]:
+    """The files when the archives that are among them are unpacked where they lie."""
+    files: dict[str, bytes] = {}
+    for path, data in found.items():
+        if path in known or not tarfile.is_tarfile(io.BytesIO(data)):
+            files[path] = data
+            continue
         with tarfile.open(fileobj=io.BytesIO(data)) as archive:
             for member in archive:
-                stream = archive.extractfile(member)
-                assert stream is not None
-                unpacked[member.name] = stream.read()
-    if archives and unpacked == written.files:
-        return UNPACKED
-    missing, further = written.files.keys() - found.keys(), found.keys() - written.files.keys()
-    other = {
-        path for path in found.keys() & written.files.keys() if found[path] != written.files[path]
-    }
-    return f"without {sorted(missing)}, and {sorted(further)}, and other bytes in {sorted(other)}"
+                if (stream := archive.extractfile(member)) is not None:
+                    files[member.name] = stream.read()
+    return files
 
 
 @dataclass(frozen=True)
@@ -171,40 +203,40 @@ class Containerd:
 
     def run(self, *arguments: str | Path) -> Done:
         """A command of `ctr`."""
-        return CONTAINERD.run("--address", self.address, *arguments)
+        return CONTAINERD.run("--address", self.address, *arguments, before=AS_ROOT)
 
     def __call__(self, *arguments: str | Path) -> str:
         """A command of `ctr` that has to succeed; its stdout."""
-        return CONTAINERD("--address", self.address, *arguments)
+        done = self.run(*arguments)
+        assert done.code == 0, f"ctr {arguments} exited {done.code}:\n…{done.said[-500:]}"
+        return done.stdout
 
 
 @contextlib.contextmanager
 def run_containerd() -> Iterator[Containerd]:
     """Start one, and stop it."""
-    if os.geteuid() != 0:
-        lack("containerd needs root")
+    if AS_ROOT and subprocess.run([*AS_ROOT, "true"], capture_output=True, check=False).returncode:
+        lack("containerd needs root, or sudo without a password")
     # A socket's path must be short, which pytest's folders are not.
-    with tempfile.TemporaryDirectory(prefix="ocimlpack-") as name:
-        folder = Path(name)
-        address = folder / "containerd.sock"
-        settings = folder / "config.toml"
-        settings.write_text(
-            f'version = 2\nroot = "{folder}/root"\nstate = "{folder}/state"\n'
-            'disabled_plugins = ["io.containerd.grpc.v1.cri"]\n'
-            f'[grpc]\naddress = "{address}"\n'
-        )
-        with (folder / "log").open("w") as log:
-            process = subprocess.Popen(
-                ["containerd", "--config", settings], stdout=log, stderr=subprocess.STDOUT
-            )
-        try:
-            subject = Containerd(address)
-            deadline = time.monotonic() + 30
-            while not address.exists() or subject.run("version").code:
-                assert process.poll() is None, (folder / "log").read_text()
-                assert time.monotonic() < deadline, (folder / "log").read_text()
-                time.sleep(0.05)
-            yield subject
-        finally:
-            process.terminate()
-            process.wait(30)
+    folder = Path(tempfile.mkdtemp(prefix="ocimlpack-"))
+    address, settings = folder / "containerd.sock", folder / "config.toml"
+    settings.write_text(
+        f'version = 2\nroot = "{folder}/root"\nstate = "{folder}/state"\n'
+        'disabled_plugins = ["io.containerd.grpc.v1.cri"]\n'
+        f'[grpc]\naddress = "{address}"\n'
+    )
+    with (folder / "log").open("w") as log:
+        command = [*AS_ROOT, "containerd", "--config", settings]
+        process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT)
+    try:
+        subject = Containerd(address)
+        deadline = time.monotonic() + 30
+        while not address.exists() or subject.run("version").code:
+            assert process.poll() is None, (folder / "log").read_text()
+            assert time.monotonic() < deadline, (folder / "log").read_text()
+            time.sleep(0.05)
+        yield subject
+    finally:
+        subprocess.run([*AS_ROOT, "kill", str(process.pid)], check=True)
+        process.wait(30)
+        subprocess.run([*AS_ROOT, "rm", "-rf", folder], check=True)

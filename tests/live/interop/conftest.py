@@ -7,6 +7,7 @@ from functools import cache
 import pytest
 
 from tests.live.interop.bench import Bench, Containerd, run_containerd
+from tests.live.interop.cells import Cells
 from tests.live.registries import Registry
 
 
@@ -23,3 +24,11 @@ def bench(
 
         folder = tmp_path_factory.mktemp("interop")
         yield Bench(distribution3, registry2, folder, containerd)
+
+
+@pytest.fixture(scope="session")
+def cells(bench: Bench) -> Iterator[Cells]:
+    """What is seen in this run, which is kept for the page when it ends."""
+    cells = Cells(bench)
+    yield cells
+    cells.results().save()
