@@ -26,6 +26,7 @@ from ocimlpack.spec.descriptor import Descriptor
 from ocimlpack.spec.digest import Digest
 from ocimlpack.spec.mediatypes import IMAGE_NAME, REF_NAME
 from ocimlpack.stores import open as stores
+from ocimlpack.stores.graph import read_manifest
 from tests.app.conftest import FILES
 from tests.app.test_moving import add_referrer, store_of
 from tests.scripted.registry import ScriptedRegistry
@@ -155,6 +156,22 @@ def test_referrers_can_be_left_out(saved: Path, tmp_path: Path) -> None:
     assert [each.referrers for each in found.artifacts] == [0]
     assert len(index_of(tmp_path / "x.tar")) == 1
     assert ocimlpack.load(tmp_path / "x.tar", f"oci:{tmp_path}/l").artifacts
+
+
+def test_what_refers_to_a_part_of_an_index_is_saved_with_it(
+    model: Path, layout: str, tmp_path: Path
+) -> None:
+    ocimlpack.pack(model, f"{layout}:1", format="both")
+    store = store_of(layout)
+    index = read_manifest(store, store.resolve("1"))
+    part = index.children[0].plain
+    note = add_referrer(layout, part, b"about a part")
+    found = ocimlpack.save([f"{layout}:1"], tmp_path / "x.tar")
+    assert [each.referrers for each in found.artifacts] == [1]
+    ocimlpack.load(tmp_path / "x.tar", f"oci:{tmp_path}/l")
+    loaded = store_of(f"{tmp_path}/l")
+    assert [each.digest for each in loaded.referrers(part)] == [note.digest]
+    assert loaded.resolve("1") == store.resolve("1")
 
 
 def test_an_archive_is_written_to_a_stream_and_read_from_one(
