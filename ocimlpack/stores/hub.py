@@ -91,7 +91,7 @@ class HubSession(Session):
             credential=lambda _: None,
             policy=access.policy or DEFAULT,
         )
-        self.address = address.rstrip("/")
+        self.address = f"{self.origin}{parts.path}".rstrip("/")
 
     def _send(self, attempt: Attempt, what: str) -> Response:
         """One try. The hub answers no challenges: who has a token sends it."""
