@@ -73,7 +73,9 @@ class HubSession(Session):
         """
         parts = urllib.parse.urlsplit(address)
         if parts.scheme not in {"http", "https"} or not parts.hostname or parts.username:
-            raise InputError(f"not a hub's address: {_bare(address)!r:.120}")
+            raise InputError(
+                f"not a hub's address: {_bare(address)!r:.120} (expected https://HOST)"
+            )
         self._token = _hub.token()
         plain = parts.scheme == "http"
         if plain and self._token and not (is_loopback(parts.netloc) or access.plain_http):
