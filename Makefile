@@ -13,6 +13,7 @@ BASE := $(VENV)/.base
 FULL := $(VENV)/.full
 MODEL := .cache/demo/model
 INTEROP := .cache/interop-venv/.installed
+MODELS := .cache/models
 COMMA := ,
 export PYTHON REGISTRY OPTIONS
 
@@ -31,7 +32,7 @@ demo: $(BASE) $(MODEL) ## pack, tag, pull and compare a real model; REGISTRY=hos
 
 demo-model: $(MODEL) ## only get the demo's model into .cache/demo/model
 
-test: $(FULL) $(MODEL) $(if $(CI),$(INTEROP)) ## run all tests, against real registries where they can be had
+test: $(FULL) $(MODEL) $(MODELS) $(if $(CI),$(INTEROP)) ## run all tests, against real registries where they can be had
 	$(RUN)python -m pytest -o faulthandler_timeout=120 $(ARGS)
 
 interop: $(FULL) $(INTEROP) ## try other people's tools, and write docs/interop.md anew
@@ -63,7 +64,7 @@ $(BASE): pyproject.toml scripts/setup-venv.sh
 	@touch $@
 
 $(FULL): $(BASE)
-	@scripts/setup-venv.sh $(VENV) test,check$(if $(CI),$(COMMA)pulumi)
+	@scripts/setup-venv.sh $(VENV) test,check$(if $(CI),$(COMMA)pulumi$(COMMA)formats)
 	@touch $@
 
 # One for all Pythons: the programs in it are run, not imported.
@@ -74,3 +75,6 @@ $(INTEROP): scripts/interop-requirements.txt | $(BASE)
 
 $(MODEL): | $(BASE)
 	@$(RUN)python scripts/demo_model.py
+
+$(MODELS): | $(BASE)
+	@$(RUN)python scripts/real_models.py

@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
-from typing import Unpack, cast
+from typing import TYPE_CHECKING, Unpack, cast
 
-from ocimlpack.app import fallback, places
+from ocimlpack.app import fallback, lineage, places
 from ocimlpack.app.fallback import Known
 from ocimlpack.app.moving import pack_folder
 from ocimlpack.app.options import Connection, Moving
-from ocimlpack.app.results import Inspected, InspectedFile, Verified
+from ocimlpack.app.results import (
+    Inspected,
+    InspectedFile,
+    InspectedTensor,
+    InspectedWeights,
+    Verified,
+)
 from ocimlpack.errors import InputError, InvalidContentError, NotFoundError, UnsupportedError
-from ocimlpack.model import listing, readers, receipt
+from ocimlpack.model import facts, listing, readers, receipt
+from ocimlpack.model.headers import Header, parameters
 from ocimlpack.model.readers import Content
 from ocimlpack.progress import Began, Ended, Moved, Planned, ignore
 from ocimlpack.spec.descriptor import Descriptor
@@ -26,28 +34,39 @@ from ocimlpack.stores.verify import chunks
 from ocimlpack.transfer import copy as transfer
 from ocimlpack.transfer import pool
 
+if TYPE_CHECKING:
+    from ocimlpack.model.tensors import Weights
+
 _MAX_TAGS = 64
 """Tags of a registry that are looked up to say which of them stand for a digest: a request each."""
 
 
-def inspect(reference: str, *, archives: bool = False, **options: Unpack[Connection]) -> Inspected:
+def inspect(
+    reference: str,
+    *,
+    archives: bool = False,
+    tensors: bool = False,
+    **options: Unpack[Connection],
+) -> Inspected:
     """What a model is. For a folder: what it would be, packed.
 
     Args:
         reference: the model.
         archives: list the files in archives, too; the archives have to be read for that.
+        tensors: read the headers of its weights. Only they move; and they are not held against a
+            digest, which is always that of a whole file.
         **options: see `Connection`.
     """
     ref = places.locate(reference, options)
     if ref.kind is Kind.FOLDER:
         packed = pack_folder(places.folder(ref), cast(Moving, options))
-        return _inspected(str(ref), packed, packed.root, (), archives)
+        return _inspected(str(ref), packed, packed.root, (), archives, tensors)
 
     def work(place: Reference, known: Known, how: Connection) -> Inspected:
         with places.found(place, how) as (store, root):
             known.digest = root.digest
             tags = places.tags_of(store, root, _MAX_TAGS, options.get("report", ignore))
-            return _inspected(places.pinned(place, root), store, root, tags, archives)
+            return _inspected(places.pinned(place, root), store, root, tags, archives, tensors)
 
     return fallback.reading(ref, options, work)
 
@@ -124,6 +143,7 @@ def _inspected(
     root: Descriptor,
     tags: tuple[str, ...],
     archives: bool,
+    tensors: bool,
 ) -> Inspected:
     node = read_manifest(store, root)
     manifest = _model_in(store, node)
@@ -160,11 +180,48 @@ def _inspected(
                 for each in manifest.layers
             ),
         )
-    return replace(
+    found = replace(
         found,
         files=_files(store, content, archives),
         format=content.format,
         notes=(*content.notes, *found.notes),
+        facts=facts.facts_in(manifest.annotations),
+        origins=facts.origins_in(manifest.annotations),
+        base=lineage.named(manifest.annotations),
+    )
+    return _with_tensors(found, store, content) if tensors else found
+
+
+def _with_tensors(found: Inspected, store: ReadableStore, content: Content) -> Inspected:
+    """The same with what its weights say, also of the model where the config says nothing."""
+    from ocimlpack.model import tensors
+
+    weights, notes = tensors.weights(store, content.members)
+    return replace(
+        found,
+        model={**tensors.said(weights), **found.model},
+        notes=found.notes + notes,
+        weights=tuple(map(_weights, weights)),
+    )
+
+
+def _weights(found: Weights) -> InspectedWeights:
+    header = found.header or Header({})
+    types: Counter[str] = Counter()
+    for tensor in parameters(header):
+        types[tensor.type] += tensor.count
+    return InspectedWeights(
+        path=found.path,
+        format=found.format,
+        size=found.size,
+        parameters=sum(types.values()),
+        types=dict(types.most_common()),
+        facts={**header.fields, **header.facts},
+        tensors=tuple(
+            InspectedTensor(name, each.type, each.shape, each.count, each.size)
+            for name, each in header.tensors.items()
+        ),
+        problem=found.problem,
     )
 
 

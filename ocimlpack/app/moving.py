@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
@@ -11,8 +11,8 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Final, Unpack, cast
 
-from ocimlpack.app import audit, fallback, places
-from ocimlpack.app.options import Connection, Moving, Packing, StrPath
+from ocimlpack.app import audit, fallback, lineage, places
+from ocimlpack.app.options import Connection, Describing, Moving, Packing, StrPath
 from ocimlpack.app.results import Content, Transferred
 from ocimlpack.errors import InputError, NotFoundError, UnsupportedError
 from ocimlpack.model import hashing, readers
@@ -121,18 +121,18 @@ def push(
             moving = cast(Moving, {**options, **how})
             return _send_folder(origin, place, tuple(tags), dry_run, moving, "pushing")
 
-        return work(ref, options) if dry_run else _recorded("push", ref, options, work)
+        return work(ref, options) if dry_run else recorded("push", ref, options, work)
     written = Format(options.pop("format", None), tuple(options.pop("platforms", ())))
     if unused := sorted(Packing.__annotations__.keys() & options.keys()):
         raise InputError(f"{', '.join(unused)}: only for a folder, and {origin} is packed already")
     with places.found(origin, options) as (store, root):
 
-        def send(place: Reference, how: Connection) -> Transferred:
+        def resend(place: Reference, how: Connection) -> Transferred:
             if written.form:
                 return _convert(store, root, place, tuple(tags), written, dry_run, how, "pushing")
-            return _send(store, root, place, tuple(tags), dry_run, how, "pushing")
+            return send(store, root, place, tuple(tags), dry_run, how, "pushing")
 
-        return send(ref, options) if dry_run else _recorded("push", ref, options, send)
+        return resend(ref, options) if dry_run else recorded("push", ref, options, resend)
 
 
 def copy(
@@ -175,27 +175,34 @@ def copy(
         names = (origin.tag,)
     with places.found(origin, options) as (store, root):
 
-        def send(how: Connection) -> Transferred:
+        def work(how: Connection) -> Transferred:
             if format:
                 return _convert(store, root, ref, names, written, dry_run, how, "copying")
-            return _send(store, root, ref, names, dry_run, how, "copying", referrers)
+            return send(store, root, ref, names, dry_run, how, "copying", referrers)
 
         if dry_run:
-            return send(options)
+            return work(options)
         with audit.recording("copy", ref, options) as (entry, how):
             entry.digest = str(root.digest)
-            done = send(how)
+            done = work(how)
             entry.digest, entry.tags = done.digest, done.tags
         return done
 
 
-def _recorded(
+def recorded(
     action: str,
     ref: Reference,
     options: Connection,
     work: Callable[[Reference, Connection], Transferred],
 ) -> Transferred:
-    """Push, with the fallback's help where that is needed, and write it down."""
+    """Push, with the fallback's help where that is needed, and write it down.
+
+    Args:
+        action: the command's name.
+        ref: the destination.
+        options: those of the caller.
+        work: pushes to the location that it is given, with these options.
+    """
     with audit.recording(action, ref, options) as (entry, how):
 
         def noting(place: Reference, how: Connection) -> Transferred:
@@ -221,7 +228,7 @@ def _send_folder(
     folder = places.folder(origin)
     if dry_run or ref.digest or ref.kind is not Kind.REGISTRY:
         packed = pack_folder(folder, options)
-        return _send(packed, packed.root, ref, tags, dry_run, options, action)
+        return send(packed, packed.root, ref, tags, dry_run, options, action)
     planned = _plan(folder, options)
     with places.writing(ref, options, partial(_readme, folder)) as dst:
         hashed = _hash(planned, options, cast(Destination | None, capability(dst, Ingester)))
@@ -248,29 +255,32 @@ def pack_folder(folder: Path, options: Moving) -> Packed:
 def _plan(folder: Path, options: Moving) -> packing.Plan:
     """What a folder becomes; nothing is hashed yet."""
     report = options.get("report", ignore)
-    file = options.get("file")
-    planned = packing.plan(
-        folder,
-        packing.Options(
-            file=Path(file) if file is not None else None,
-            name=options.get("name"),
-            version=options.get("version"),
-            license=options.get("license"),
-            annotations=dict(options.get("annotations", {})),
-            include=tuple(options.get("include", ())),
-            exclude=tuple(options.get("exclude", ())),
-            artifact_type=options.get("artifact_type"),
-            config=options.get("config"),
-            created=options.get("created"),
-            dereference=options.get("dereference", False),
-            image_config=options.get("image_config", False),
-            form=options.get("format") or "modelpack",
-            platforms=tuple(options.get("platforms", ())),
-        ),
-    )
+    given = replace(described(options), dereference=options.get("dereference", False))
+    planned = packing.plan(folder, given)
     for warning in planned.warnings:
         report(Warned(warning))
-    return planned
+    return lineage.recorded(planned, options)
+
+
+def described(options: Describing) -> packing.Options:
+    """How a caller wants a model's files to become an artifact."""
+    file = options.get("file")
+    return packing.Options(
+        file=Path(file) if file is not None else None,
+        name=options.get("name"),
+        version=options.get("version"),
+        license=options.get("license"),
+        base=options.get("base"),
+        annotations=dict(options.get("annotations", {})),
+        include=tuple(options.get("include", ())),
+        exclude=tuple(options.get("exclude", ())),
+        artifact_type=options.get("artifact_type"),
+        config=options.get("config"),
+        created=options.get("created"),
+        image_config=options.get("image_config", False),
+        form=options.get("format") or "modelpack",
+        platforms=tuple(options.get("platforms", ())),
+    )
 
 
 def _hash(
@@ -290,7 +300,7 @@ def _hash(
     )
 
 
-def _send(
+def send(
     src: ReadableStore,
     root: Descriptor,
     ref: Reference,
@@ -300,6 +310,21 @@ def _send(
     action: str,
     with_referrers: bool = False,
 ) -> Transferred:
+    """Move an artifact from a store to a location.
+
+    Args:
+        src: where it is.
+        root: its manifest or index.
+        ref: where to.
+        tags: further tags for it.
+        dry_run: only say what would be done.
+        options: how the location is reached.
+        action: the verb that progress shows.
+        with_referrers: move what refers to it as well.
+
+    Raises:
+        ConflictError: the location is pinned to another digest.
+    """
     names = [str(target.tag) for target in places.targets(ref, tags)]
     places.check_pin(ref, root)
     if dry_run:
@@ -355,7 +380,7 @@ def _convert(
         options.get("report", ignore)(Warned(warning))
     if dry_run or ref.digest:
         packed = packing.seal(planned, _hash(planned, cast(Moving, options)).digests, src)
-        return _send(packed, packed.root, ref, tags, dry_run, options, action)
+        return send(packed, packed.root, ref, tags, dry_run, options, action)
     with places.writing(ref, options) as dst:
         ahead = cast(Destination | None, capability(dst, Ingester))
         hashed = _hash(planned, cast(Moving, options), ahead, once=True)
@@ -387,7 +412,16 @@ def _copy(
 
 
 def _copy_referrers(src: ReadableStore, root: Descriptor, dst: Store, options: Connection) -> None:
-    """What refers to the artifact, and what refers to that: a signature may itself be attested."""
+    for found in referrers_of(src, root):
+        _copy(src, found, dst, (), options, "copying referrers")
+
+
+def referrers_of(src: ReadableStore, root: Descriptor) -> Iterator[Descriptor]:
+    """What refers to an artifact, and what refers to that: a signature may itself be attested.
+
+    Raises:
+        UnsupportedError: the store can't tell.
+    """
     lister = capability(src, ReferrerLister)
     if lister is None:
         raise UnsupportedError("the source can't list what refers to an artifact")
@@ -398,7 +432,7 @@ def _copy_referrers(src: ReadableStore, root: Descriptor, dst: Store, options: C
             if found.digest not in seen and is_manifest(found.media_type):
                 seen.add(found.digest)
                 waiting.append(found)
-                _copy(src, found.plain, dst, (), options, "copying referrers")
+                yield found.plain
 
 
 def _rehearse(

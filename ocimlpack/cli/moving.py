@@ -79,7 +79,7 @@ def pack(
         moved = moving.pack(
             source, target, tags=tags, dry_run=dry_run, report=report, **given(options)
         )
-    _show_moved(output, moved, "packed")
+    show_moved(output, moved, "packed")
 
 
 @command(
@@ -116,7 +116,7 @@ def push(
         moved = moving.push(
             source, destination, tags=tags, dry_run=dry_run, report=report, **given(options)
         )
-    _show_moved(output, moved, "pushed")
+    show_moved(output, moved, "pushed")
 
 
 @command(
@@ -234,10 +234,17 @@ def copy(
             report=report,
             **given(options),
         )
-    _show_moved(output, moved, "copied")
+    show_moved(output, moved, "copied")
 
 
-def _show_moved(output: Output, moved: Transferred, verb: str) -> None:
+def show_moved(output: Output, moved: Transferred, verb: str) -> None:
+    """Print what was moved, and where it is.
+
+    Args:
+        output: where to.
+        moved: what was done.
+        verb: what was done, as a participle.
+    """
     for warning in moved.warnings:
         output.warn(warning)
     if moved.dry_run and moved.plan and not output.json:

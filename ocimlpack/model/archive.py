@@ -120,6 +120,24 @@ def read(
     _drain(verified)
 
 
+def places(stream: BinaryIO, size: int, below: str | None = None) -> Iterator[tuple[Item, int]]:
+    """The files and folders of a tar archive that can be sought in, and where their bytes begin.
+
+    Only headers are read, so nothing is held against a digest.
+
+    Args:
+        stream: the archive.
+        size: its bytes.
+        below: as for `read`.
+
+    Raises:
+        InvalidContentError: as `read` says.
+    """
+    pieces = _Seeking(stream, size)
+    for item, _ in _items_below(pieces, below) if below else _items(pieces):
+        yield item, pieces.at
+
+
 def unpacked(stream: BinaryIO, desc: Descriptor, encoding: Encoding) -> Iterator[bytes]:
     """What an archive unpacks to, headers and all, not held against its digest.
 
@@ -206,6 +224,10 @@ class _Pieces:
             size -= len(piece)
             yield piece
 
+    def skip(self, content: Iterator[bytes], size: int) -> None:
+        """Pass over what is left of a content of `size` bytes."""
+        _drain(content)
+
     def block(self) -> bytes | None:
         """The next header; None at the end, which is the stream's or two blocks of zeros."""
         if not (begin := self.read(_BLOCK)):
@@ -216,6 +238,31 @@ class _Pieces:
         if (begin := self.read(_BLOCK)) and any(begin + self.exactly(_BLOCK - len(begin))):
             raise InvalidContentError("it goes on after a block of zeros")
         return None
+
+
+class _Seeking(_Pieces):
+    """An archive in which contents are stepped over.
+
+    Attributes:
+        at: where the next byte is.
+    """
+
+    def __init__(self, stream: BinaryIO, size: int) -> None:
+        super().__init__(iter(()))
+        self._stream = stream
+        self._size = size
+        self.at = 0
+
+    def read(self, size: int) -> bytes:
+        content = self._stream.read(size)
+        self.at += len(content)
+        return content
+
+    def skip(self, content: Iterator[bytes], size: int) -> None:
+        if size > self._size - self.at:
+            raise InvalidContentError("it breaks off in the middle of a file or a header")
+        self.at += size
+        self._stream.seek(self.at)
 
 
 @dataclass(frozen=True, slots=True)
@@ -281,7 +328,7 @@ def _items(stream: _Pieces) -> Iterator[Entry]:
         if path or not header.is_folder:
             executable, is_folder = header.executable, header.is_folder
             yield Item(check_path(path), header.size, executable, is_folder, start=at), content
-        _drain(content)
+        stream.skip(content, header.size)
         stream.exactly(-header.size % _BLOCK)
 
 
@@ -299,7 +346,7 @@ def _items_below(stream: _Pieces, below: str) -> Iterator[Entry]:
             yield replace(_item_below(header, path, size, below), start=at), content
         elif path in covering and not header.is_folder:
             yield Item("", 0, executable=False, is_folder=False), content
-        _drain(content)
+        stream.skip(content, size)
         stream.exactly(-size % _BLOCK)
 
 

@@ -41,6 +41,21 @@ def items(member: Member, stream: BinaryIO) -> Iterator[tuple[Item, Iterator[byt
         yield found, content
 
 
+def places(member: Member, stream: BinaryIO) -> Iterator[tuple[Item, int]]:
+    """The same of an archive that is not compressed and can be sought in, by its headers alone.
+
+    Returns:
+        The files and folders, and where their bytes begin. Links have none. Nothing is held against
+        a digest, and sizes of links are not known.
+
+    Raises:
+        InvalidContentError: an archive that is damaged or unsafe, or holds what it must not.
+    """
+    for item, start in archive.places(stream, member.desc.size, member.below):
+        if (found := _renamed(member, item)) is not None:
+            yield found, start
+
+
 def _renamed(member: Member, item: Item) -> Item | None:
     """The item under the path that is meant; None for a folder that is only on the way to it."""
     if member.into:

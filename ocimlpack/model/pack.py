@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Final
 
 from ocimlpack.errors import InputError, NotFoundError
-from ocimlpack.model import metadata, times
+from ocimlpack.model import facts, metadata, times
 from ocimlpack.model.config import Fields, Value, check, encode_config, encode_image_config
 from ocimlpack.model.detect import Item, detect
 from ocimlpack.model.digests import DigestCache
@@ -26,12 +26,13 @@ from ocimlpack.model.options import (
     CustomConfig,
     Form,
     Options,
+    Said,
     artifact_type,
     custom_config,
-    metadata_path,
     platforms,
     read_metadata,
 )
+from ocimlpack.model.recipe import choose
 from ocimlpack.model.tree import Entry, walk
 from ocimlpack.progress import Reporter, ignore
 from ocimlpack.spec import mediatypes
@@ -62,6 +63,8 @@ class Plan:
         form: what the model is written as; for an image, the layers are `PlannedTar`s.
         platforms: what an image is for.
         warnings: what a person should know.
+        base: the location of the model that this one was made from, or None; what it stands for is
+            to be found out, and put among the annotations.
     """
 
     layers: tuple[PlannedLayer, ...]
@@ -73,6 +76,7 @@ class Plan:
     warnings: tuple[str, ...]
     form: Form = "modelpack"
     platforms: tuple[Platform, ...] = ()
+    base: str | None = None
 
     @property
     def files(self) -> tuple[PlannedFile, ...]:
@@ -165,38 +169,97 @@ def plan(folder: Path, options: Options = DEFAULTS) -> Plan:
         ConflictError: a file is being changed.
     """
     wanted = selector(options.include, options.exclude)
-    custom = custom_config(options)
-    kind = artifact_type(options)
-    machines = platforms(options)
-    created = times.recorded(options.created, os.environ)
-    about_path = metadata_path(folder, options)
-    entries = walk(folder, wanted, skip=about_path, dereference=options.dereference)
-    about = read_metadata(about_path, options)
+    terms = Terms.of(options)
+    said, path = read_metadata(folder, options)
+    entries = walk(folder, wanted, skip=path, dereference=options.dereference)
+    return compose(entries, said, options, terms, str(folder))
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """What options ask for, checked before anything is read.
+
+    Attributes:
+        config: the config blob, if it is not to be made of fields.
+        artifact_type: the manifest's artifactType, or None for none.
+        created: the time to record, or None for none.
+        platforms: what an image is for.
+    """
+
+    config: CustomConfig | None
+    artifact_type: str | None
+    created: str | None
+    platforms: tuple[Platform, ...]
+
+    @classmethod
+    def of(cls, options: Options) -> Terms:
+        """Check the options.
+
+        Raises:
+            InputError: one can't be used as it is.
+        """
+        return cls(
+            custom_config(options),
+            artifact_type(options),
+            times.recorded(options.created, os.environ),
+            platforms(options),
+        )
+
+
+def compose(
+    entries: Sequence[Entry], said: Said, options: Options, terms: Terms, place: str
+) -> Plan:
+    """What becomes of a model's files, wherever they are.
+
+    Args:
+        entries: the files, in the order of their paths.
+        said: what a metadata file says.
+        options: how.
+        terms: the options, checked.
+        place: where the files are, for messages.
+
+    Raises:
+        InputError: there are none, or the metadata file does not fit them.
+        ConflictError: a file is being changed.
+    """
+    filtered = bool(options.include or options.exclude)
+    about, notes = said.about, said.notes
+    chosen = choose(about.recipe, entries, filtered=filtered) if about.recipe else None
+    if chosen:
+        entries, notes = chosen.entries, (*notes, *chosen.notes)
     if not entries:
-        selected = options.include or options.exclude
         raise InputError(
-            f"{folder} has no files to pack",
-            hint="see what --include, --exclude and .ocimlpackignore leave" if selected else None,
+            f"{place} has no files to pack",
+            hint="see what --include, --exclude and .ocimlpackignore leave" if filtered else None,
             side="source",
         )
-    items, unmatched = _classify(entries, about)
+    items, unmatched = _classify(entries, about, chosen.kinds if chosen else {})
     detected = detect(items)
+    created = terms.created
     items.sort(key=_place)
+    given = {**about.fields, **_given(options, created)}
+    fields = _merge(detected.fields, given)
     annotations = {mediatypes.CREATED: created} if created else {}
     annotations |= {**about.annotations, **options.annotations}
+    if terms.config is None:
+        # A config that somebody brought along says what it says, and needs nothing from here.
+        annotations = facts.write(
+            fields, detected.facts, annotations, given=given.keys(), guessed=detected.guessed
+        )
     if "" in annotations:
         raise InputError("an annotation has no name")
     layers = layers_of([_planned(item) for item in items], options.form)
     return Plan(
         layers=layers,
-        fields=_merge(detected.fields, about.fields, _given(options, created)),
+        fields=fields,
         annotations=annotations,
-        artifact_type=kind,
-        config=custom,
+        artifact_type=terms.artifact_type,
+        config=terms.config,
         image_config=options.image_config,
-        warnings=(*unmatched, *detected.warnings, *_bundled(layers)),
+        base=options.base or about.base,
+        warnings=(*notes, *unmatched, *detected.warnings, *_bundled(layers)),
         form=options.form,
-        platforms=machines,
+        platforms=terms.platforms,
     )
 
 
@@ -294,7 +357,7 @@ def pack(
 
 
 def _classify(
-    entries: Sequence[Entry], about: metadata.Metadata
+    entries: Sequence[Entry], about: metadata.Metadata, kinds: Mapping[str, mediatypes.Kind]
 ) -> tuple[list[Item], tuple[str, ...]]:
     """A role for each file, and warnings of patterns that match none.
 
@@ -305,7 +368,10 @@ def _classify(
     for entry in entries:
         head = entry.blob.head(HEAD)
         # Of very many files, whole heads would fill the memory.
-        items.append(Item(entry, classify(entry.path, head), mode(head), head[:_KEPT_HEAD]))
+        role, kind = classify(entry.path, head), kinds.get(entry.path)
+        if kind:
+            role = Role(kind, role.format)
+        items.append(Item(entry, role, mode(head), head[:_KEPT_HEAD], fixed=kind is not None))
     unmatched = []
     for kind, globs in about.files.items():
         for glob in globs:
@@ -332,8 +398,8 @@ def _place(item: Item) -> tuple[int, int, bytes]:
 
 
 def _planned(item: Item) -> PlannedFile:
-    blob = item.entry.blob
-    return PlannedFile(item.path, item.role.kind, item.entry.size, item.mode, blob)
+    entry = item.entry
+    return PlannedFile(item.path, item.role.kind, entry.size, item.mode, entry.blob, entry.digest)
 
 
 def _bundled(layers: Sequence[PlannedLayer]) -> tuple[str, ...]:
@@ -358,9 +424,7 @@ def _given(options: Options, created: str | None) -> dict[str, Value]:
     return {name: check(name, value) for name, value in given.items() if value is not None}
 
 
-def _merge(
-    detected: Fields, said: Mapping[str, Value | None], given: Mapping[str, Value]
-) -> dict[str, Value]:
-    """What is detected, then what the metadata file says, then the options."""
-    merged = {**detected, **said, **given}
+def _merge(detected: Fields, given: Mapping[str, Value | None]) -> dict[str, Value]:
+    """What is detected, but where a person has said something, that."""
+    merged = {**detected, **given}
     return {name: value for name, value in merged.items() if value is not None}

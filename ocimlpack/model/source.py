@@ -1,16 +1,47 @@
-"""Files as they lie in a model's folder, and the promise that they stay as they were first seen."""
+"""What a model's files hold: in a folder, with the promise that it stays as it was first seen."""
 
 from __future__ import annotations
 
 import os
 import stat
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Protocol, runtime_checkable
 
 from ocimlpack.errors import ConflictError, UnsafeSourceError
+
+
+class Content(Protocol):
+    """What one file of a model holds, wherever that lies."""
+
+    @property
+    def size(self) -> int:
+        """Bytes."""
+        ...
+
+    @property
+    def place(self) -> str:
+        """Where it lies, for messages."""
+        ...
+
+    @property
+    def identity(self) -> str:
+        """Tells this content from any other."""
+        ...
+
+    def open(self, offset: int = 0) -> AbstractContextManager[BinaryIO]:
+        """Read from `offset` bytes on, to the end."""
+        ...
+
+    def browse(self) -> AbstractContextManager[BinaryIO]:
+        """Read here and there, by seeking; content that is far away moves only what is read."""
+        ...
+
+    def head(self, length: int) -> bytes:
+        """The first bytes, at most so many."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +116,16 @@ class SourceBlob:
     seen: Seen
 
     @property
+    def size(self) -> int:
+        """Bytes."""
+        return self.seen.size
+
+    @property
+    def place(self) -> str:
+        """The file's path."""
+        return str(self.source)
+
+    @property
     def path(self) -> Path:
         """The file, for a store that clones files instead of reading them.
 
@@ -124,6 +165,10 @@ class SourceBlob:
                     raise self._conflict() from error
                 raise
             self._check(self._status())
+
+    def browse(self) -> AbstractContextManager[BinaryIO]:
+        """Read here and there, by seeking."""
+        return self.open()
 
     def head(self, length: int) -> bytes:
         """The first bytes, at most so many."""

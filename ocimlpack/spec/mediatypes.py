@@ -42,7 +42,12 @@ ENCODINGS: Final[tuple[Encoding, ...]] = get_args(Encoding)
 # https://github.com/opencontainers/image-spec/blob/v1.1.1/annotations.md
 TITLE: Final = "org.opencontainers.image.title"
 REF_NAME: Final = "org.opencontainers.image.ref.name"
+# containerd's and Docker's archives have the whole name of an image here, and its tag in REF_NAME:
+# https://github.com/containerd/containerd/blob/main/core/images/annotations.go
+IMAGE_NAME: Final = "io.containerd.image.name"
 CREATED: Final = "org.opencontainers.image.created"
+BASE_NAME: Final = "org.opencontainers.image.base.name"
+BASE_DIGEST: Final = "org.opencontainers.image.base.digest"
 
 # https://github.com/modelpack/model-spec/blob/main/docs/annotations.md
 FILEPATH: Final = "org.cncf.model.filepath"

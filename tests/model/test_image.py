@@ -102,7 +102,9 @@ def test_no_number_of_shards_is_too_many(count: int) -> None:
 def test_shards_that_share_a_layer_do_so_in_the_next_version(tmp_path: Path) -> None:
     before, after = files(200, SMALL), files(200, SMALL)
     after[77] = PlannedFile(after[77].path, "weight", 5 * SMALL, 0o644, NOTHING)
-    same = [one.files == two.files for one, two in zip(arrange(before), arrange(after), strict=True)]
+    same = [
+        one.files == two.files for one, two in zip(arrange(before), arrange(after), strict=True)
+    ]
     assert same.count(False) == 1
 
 
