@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Unpack, cast
 
-from ocimlpack.app import fallback, places
+from ocimlpack.app import fallback, lineage, places
 from ocimlpack.app.fallback import Known
 from ocimlpack.app.moving import pack_folder
 from ocimlpack.app.options import Connection, Moving
@@ -20,13 +19,11 @@ from ocimlpack.app.results import (
     Verified,
 )
 from ocimlpack.errors import InputError, InvalidContentError, NotFoundError, UnsupportedError
-from ocimlpack.model import listing, readers, receipt
-from ocimlpack.model.artifact import Member
+from ocimlpack.model import facts, listing, readers, receipt
 from ocimlpack.model.headers import Header, parameters
 from ocimlpack.model.readers import Content
 from ocimlpack.progress import Began, Ended, Moved, Planned, ignore
 from ocimlpack.spec.descriptor import Descriptor
-from ocimlpack.spec.digest import Digest
 from ocimlpack.spec.manifest import Index, Manifest
 from ocimlpack.spec.reference import Kind, Reference
 from ocimlpack.stores import open as stores
@@ -167,27 +164,30 @@ def _inspected(
     config = readers.config_of(store, manifest).decode("utf-8", "surrogateescape")
     if isinstance(node, Manifest):
         found = replace(found, artifact_type=node.artifact_type or node.config.media_type)
+    # Shown all the same, whatever it is: who inspects wants to see what is wrong with it.
+    try:
+        found = replace(found, config=config, model=dict(readers.fields_of(store, manifest)))
+    except InvalidContentError as error:
+        found = replace(found, config=config, notes=(error.message,))
     try:
         content = readers.understand(store, manifest)
     except (InvalidContentError, UnsupportedError) as error:
-        # Shown all the same: who inspects wants to see what is wrong with it.
         problem = f"({error.message})"
         return replace(
             found,
-            model=readers.fields_of(store, manifest),
             files=tuple(
                 InspectedFile(problem, "", each.size, str(each.digest), each.media_type)
                 for each in manifest.layers
             ),
-            config=config,
         )
     found = replace(
         found,
-        model=dict(content.fields),
         files=_files(store, content, archives),
-        config=config,
         format=content.format,
-        notes=content.notes,
+        notes=(*content.notes, *found.notes),
+        facts=facts.facts_in(manifest.annotations),
+        origins=facts.origins_in(manifest.annotations),
+        base=lineage.named(manifest.annotations),
     )
     return _with_tensors(found, store, content) if tensors else found
 
@@ -236,19 +236,20 @@ def _model_in(store: ReadableStore, node: Manifest | Index) -> Manifest | None:
 
 
 def _files(store: ReadableStore, content: Content, archives: bool) -> tuple[InspectedFile, ...]:
+    if archives:
+        return tuple(
+            InspectedFile(
+                entry.path, each.kind, entry.size, str(entry.digest), each.desc.media_type
+            )
+            for each, entry in listing.tree(content.members, store.fetch)
+        )
     return tuple(
-        InspectedFile(path, each.kind, size, str(digest), each.desc.media_type)
+        InspectedFile(
+            each.shown or each.path,
+            each.kind,
+            each.desc.size,
+            str(each.desc.digest),
+            each.desc.media_type,
+        )
         for each in content.members
-        for path, size, digest in _contents(store, each, archives)
     )
-
-
-def _contents(
-    store: ReadableStore, member: Member, archives: bool
-) -> Iterator[tuple[str, int, Digest]]:
-    """The files of a layer, or the layer itself."""
-    if not archives or member.encoding == "raw":
-        yield member.path, member.desc.size, member.desc.digest
-        return
-    for entry in listing.contents(member, store.fetch(member.desc)):
-        yield entry.path, entry.size, entry.digest

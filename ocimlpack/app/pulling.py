@@ -188,7 +188,7 @@ def resolve(reference: str, *, cache: StrPath | None = None, **options: Unpack[C
         ref = places.locate(reference, options)
         digest = fallback.reading(ref, options, _digest)
     path = root / digest.algorithm / digest.hex
-    if receipt.pulled(path) == digest:
+    if receipt.holds(path, digest):
         return path
     # On disk before it is handed out: nobody verifies it again after a loss of power.
     pull(str(ref.at(digest)), path, durable=True, **options)

@@ -213,6 +213,10 @@ class Inspected:
         format: how the artifact is made, as in `Pulled`; empty where it can't be read.
         notes: what was guessed or left out when it was read.
         weights: what its weights say of themselves; None if that was not asked for.
+        facts: what was found beside the config's fields when it was packed: parameters, opset, …
+        origins: how each field and fact is known, where that was recorded: found in the files,
+            given by a person, or guessed.
+        base: the model that it was made from, pinned to its digest; None if none is recorded.
     """
 
     reference: str
@@ -228,6 +232,9 @@ class Inspected:
     format: str = ""
     notes: tuple[str, ...] = ()
     weights: tuple[InspectedWeights, ...] | None = None
+    facts: Mapping[str, str] = field(default_factory=dict)
+    origins: Mapping[str, str] = field(default_factory=dict)
+    base: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

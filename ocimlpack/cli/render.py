@@ -49,8 +49,16 @@ _LABELS: Final = {
     "sourceURL": "Source",
     "datasetsURL": "Datasets",
     "createdAt": "Created",
+    "architectures": "Class",
+    "parameters": "Exact count",
+    "frameworks": "Framework",
 }
 """What the fields of a model's config are called, in the order in which they are shown."""
+
+
+_ORIGINS: Final = {"found": " (from the files)", "given": " (given)", "guessed": " (guessed)"}
+_SHOWN_ABOVE: Final = ("ocimlpack.", "org.opencontainers.image.base.")
+"""Annotations that a line of its own tells of."""
 
 
 def escape(text: str) -> str:
@@ -216,7 +224,15 @@ def _facts(found: Inspected) -> Iterator[tuple[str, str]]:
     for key in (*_LABELS, *(key for key in found.model if key not in _LABELS)):
         value = found.model.get(key)
         if value not in (None, "", [], (), {}):
-            yield _LABELS.get(key) or escape(_spaced(key)), _words(value)
+            yield label(key), _known(found.origins, key, value)
+    for key, text in found.facts.items():
+        yield label(key), _known(found.origins, key, number(text))
+    if found.base:
+        yield "Base", found.base
+    if found.format:
+        yield "Packaging", found.format
+    for note in found.notes:
+        yield "Note", note
     yield "Size", size(found.size)
     yield "Files", f"{len(found.files):,}"
     if found.tags:
@@ -226,23 +242,45 @@ def _facts(found: Inspected) -> Iterator[tuple[str, str]]:
         yield "Type", found.artifact_type
     yield "Reference", found.reference
     for key, value in found.annotations.items():
-        yield "Annotation", f"{key}={value}"
+        if not key.startswith(_SHOWN_ABOVE):
+            yield "Annotation", f"{key}={value}"
+
+
+def _known(origins: Mapping[str, str], key: str, value: Any) -> str:
+    """A value, and how it is known."""
+    if isinstance(value, Mapping):
+        return "; ".join(
+            f"{_spaced(str(name)).lower()}: {_known(origins, str(name), each)}"
+            for name, each in value.items()
+        )
+    return words(value) + _ORIGINS.get(origins.get(key, ""), "")
+
+
+def number(text: str) -> str:
+    """A whole number with its thousands told apart; other text as it is."""
+    return f"{int(text):,}" if text.isascii() and text.isdigit() else text
 
 
 def _spaced(key: str) -> str:
     """`inputTypes` as `Input types`."""
-    words = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", " ", key).lower()
-    return words[:1].upper() + words[1:]
+    spaced = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", " ", key).lower()
+    return spaced[:1].upper() + spaced[1:]
 
 
-def _words(value: Any) -> str:
+def label(key: str) -> str:
+    """What a field of a model's config is called."""
+    return _LABELS.get(key) or escape(_spaced(key))
+
+
+def words(value: Any) -> str:
+    """A field's value on one line; of long lists, the first few items."""
     if isinstance(value, str):
         return value
     if isinstance(value, (list, tuple)):
         more = f" and {len(value) - _LISTED:,} more" if len(value) > _LISTED else ""
-        return ", ".join(map(_words, value[:_LISTED])) + more
+        return ", ".join(map(words, value[:_LISTED])) + more
     if isinstance(value, Mapping):
-        return "; ".join(f"{_spaced(str(key)).lower()}: {_words(value[key])}" for key in value)
+        return "; ".join(f"{_spaced(str(key)).lower()}: {words(value[key])}" for key in value)
     if isinstance(value, bool):
         return "yes" if value else "no"
     return str(value)

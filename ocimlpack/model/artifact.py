@@ -31,7 +31,10 @@ class Member:
         confined: whether all in the archive lies below `path`.
         below: the archive's folder whose content counts; its name is no part of the paths, and
             what is elsewhere in the archive is passed over. None where all of it counts.
+        inside: the name in the archive of the one file that is meant, where that is another one
+            than `path`; what else is in the archive keeps its name.
         into: the folder that the archive's paths are in, where they are not from the top.
+        shown: what a person is told of an archive, where `path` says nothing.
         level: which member covers which, where archives may hold the same paths: the one with the
             higher level is what is seen. None where nothing may be there twice.
     """
@@ -44,8 +47,20 @@ class Member:
     single: bool = True
     confined: bool = False
     below: str | None = None
+    inside: str | None = None
     into: str = ""
+    shown: str = ""
     level: int | None = None
+
+    @property
+    def origin(self) -> Digest:
+        """Tells what comes out of the member: its content, and how paths are made of it."""
+        made = (self.below, self.inside, self.into)
+        if not any(made):
+            return self.desc.digest
+        return Digest.of(
+            "\0".join((str(self.desc.digest), *(each or "" for each in made))).encode()
+        )
 
 
 def check(manifest: Manifest, members: Iterable[Member]) -> tuple[Member, ...]:

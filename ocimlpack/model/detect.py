@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, TypeVar
 
 from ocimlpack.errors import InvalidContentError
-from ocimlpack.model import card, parameters
+from ocimlpack.model import card, facts, parameters
 from ocimlpack.model.config import Value, param_size, precisions
 from ocimlpack.model.formats import Role, is_lfs_pointer, weight_rank
 from ocimlpack.model.headers import Header
@@ -22,8 +22,14 @@ _MAX_CONFIG: Final = 10_000_000
 _MAX_INDEX: Final = 100_000_000
 _MAX_TEXT: Final = 1_000_000
 
+_GUESSED: Final = frozenset({"architecture", "inputTypes", "outputTypes"})
+"""Fields that follow from a `config.json`, a GGUF's keys, or the card's task."""
+
 _LICENSE_NAME: Final = re.compile(r"(?:licen[cs]e|copying)(?:\.(?:txt|md))?", re.IGNORECASE)
 _INDEX_NAME: Final = "model.safetensors.index.json"
+
+
+Said = TypeVar("Said")
 
 
 @dataclass(slots=True)
@@ -56,10 +62,14 @@ class Detected:
 
     Attributes:
         fields: fields of the config.
+        facts: what the config has no field for, by the names that `facts` has.
+        guessed: the fields that no file says: they were concluded from others.
         warnings: what a person should know.
     """
 
     fields: Mapping[str, Value]
+    facts: Mapping[str, str]
+    guessed: frozenset[str]
     warnings: tuple[str, ...]
 
 
@@ -74,14 +84,19 @@ def detect(items: Sequence[Item]) -> Detected:
     detector = _Detector(items)
     fields = detector.fields()
     detector.check_weights()
-    return Detected(fields, tuple(detector.warnings))
+    guessed = detector.guessed & fields.keys()
+    return Detected(fields, detector.facts(fields), guessed, tuple(detector.warnings))
 
 
 class _Detector:
     def __init__(self, items: Sequence[Item]) -> None:
         self._items = {item.path: item for item in items}
         self._indexes: dict[str, frozenset[str]] = {}
+        self._format: str | None = None
+        self._main: Mapping[str, Header] = {}
+        self._counted: Mapping[str, Header] = {}
         self.warnings: list[str] = []
+        self.guessed = _GUESSED
         self._headers = self._read_headers()
         self._check_external()
         self._check_indexes()
@@ -95,7 +110,7 @@ class _Detector:
                 )
             elif item.role.kind == "weight" and has_header(path, item.role.format):
                 try:
-                    with item.entry.blob.open() as stream:
+                    with item.entry.blob.browse() as stream:
                         header = read_header(path, item.role.format, stream, item.entry.size)
                 except InvalidContentError as error:
                     self.warnings.append(
@@ -178,7 +193,9 @@ class _Detector:
             fields.pop("precision", None)
         fields.update(_from_headers(headers))
         fields.update(self._from_file("README.md", _read_card))
-        counts = parameters.count(self._loaded(headers) if main == "safetensors" else headers, main)
+        self._format, self._main = main, headers
+        self._counted = self._loaded(headers) if main == "safetensors" else headers
+        counts = parameters.count(self._counted, main)
         if (precision := precisions(counts)) and not any(map(is_quantized, counts)):
             fields["precision"] = precision
         quantization = fields.get("quantization")
@@ -186,7 +203,22 @@ class _Detector:
             size := param_size(sum(counts.values()))
         ):
             fields["paramSize"] = size
+        if weights and weights[0].path not in headers:
+            self.guessed |= {"format"}  # by its name
         return fields
+
+    def facts(self, fields: Mapping[str, Value]) -> dict[str, str]:
+        """What the config has no field for; later sources win over earlier ones."""
+        found = {
+            **facts.from_headers(self._main.values()),
+            **self._from_file("config.json", facts.from_config),
+            **self._from_file("README.md", facts.from_card),
+            "tensors": len(parameters.tensors(self._counted, self._format)),
+        }
+        counts = parameters.count(self._counted, self._format)
+        if parameters.is_countable(counts, fields.get("quantization"), self._format):
+            found["parameters"] = sum(counts.values())
+        return facts.usable(found)
 
     def _loaded(self, headers: Mapping[str, Header]) -> dict[str, Header]:
         """The headers of the files that a loader takes: where there is an index, those it names.
@@ -211,14 +243,16 @@ class _Detector:
         license = found.pop() if len(found) == 1 else None
         return {"licenses": (license,)} if license else {}
 
-    def _from_file(self, name: str, read: Callable[[bytes], dict[str, Value]]) -> dict[str, Value]:
+    def _from_file(self, name: str, read: Callable[[bytes], dict[str, Said]]) -> dict[str, Said]:
         item = self._named(name)
         if item is None or item.entry.size > _MAX_CONFIG or is_lfs_pointer(item.head):
             return {}
         try:
             return read(item.entry.blob.head(_MAX_CONFIG))
         except InvalidContentError as error:
-            self.warnings.append(f"{item.path} is not taken into account: {error.message}")
+            warning = f"{item.path} is not taken into account: {error.message}"
+            if warning not in self.warnings:
+                self.warnings.append(warning)
             return {}
 
     def _named(self, name: str) -> Item | None:

@@ -28,12 +28,20 @@ def count(headers: Mapping[str, Header], format: str | None) -> Counter[str]:
         headers: the headers by the files' paths.
         format: the format of all of them.
     """
-    if format == "safetensors":
-        return _in_folders(headers)
-    counts = _agreed(headers)
+    counts = _sum(tensors(headers, format))
     if format in _OBJECTS:
         return Counter({name: n for name, n in counts.items() if name.startswith(_LEARNED)})
     return counts
+
+
+def tensors(headers: Mapping[str, Header], format: str | None) -> list[Tensor]:
+    """The tensors of the model that files of one format are, each once; none if they are several.
+
+    Args:
+        headers: the headers by the files' paths.
+        format: the format of all of them.
+    """
+    return _in_folders(headers) if format == "safetensors" else _agreed(headers)
 
 
 def is_countable(counts: Mapping[str, int], quantization: object, format: str | None) -> bool:
@@ -50,8 +58,8 @@ def is_countable(counts: Mapping[str, int], quantization: object, format: str | 
     return packed < _PACKED_SHARE * sum(counts.values())
 
 
-def _in_folders(headers: Mapping[str, Header]) -> Counter[str]:
-    """Numbers by type over all shards.
+def _in_folders(headers: Mapping[str, Header]) -> list[Tensor]:
+    """The tensors of all shards.
 
     In one folder, a tensor is counted once by its name: variants of the same weights lie side by
     side. Folders are parts of one model, as in a pipeline of several networks.
@@ -61,11 +69,11 @@ def _in_folders(headers: Mapping[str, Header]) -> Counter[str]:
         known = folders.setdefault(path.rpartition("/")[0], {})
         for name, tensor in header.tensors.items():
             known.setdefault(name, tensor)
-    return _sum(tensor for folder in folders.values() for tensor in folder.values())
+    return [tensor for folder in folders.values() for tensor in folder.values()]
 
 
-def _agreed(headers: Mapping[str, Header]) -> Counter[str]:
-    """Numbers by type of the one model that the files hold; none if they hold different ones.
+def _agreed(headers: Mapping[str, Header]) -> list[Tensor]:
+    """The tensors of the one model that the files hold; none if they hold different ones.
 
     A file is a whole model here, or one of the parts that `-00001-of-00003` marks.
     """
@@ -73,8 +81,8 @@ def _agreed(headers: Mapping[str, Header]) -> Counter[str]:
     for path, header in headers.items():
         if header.role is None and header.tensors:
             models.setdefault(_SPLIT.sub("", path), []).extend(parameters(header))
-    counts = [_sum(tensors) for tensors in models.values()]
-    return counts[0] if counts and all(each == counts[0] for each in counts) else Counter()
+    first, *others = models.values() or [[]]
+    return first if all(_sum(each) == _sum(first) for each in others) else []
 
 
 def _sum(tensors: Iterable[Tensor]) -> Counter[str]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import BinaryIO, Final
 
 from ocimlpack.errors import InvalidContentError
-from ocimlpack.model import archive, parameters
+from ocimlpack.model import inside, parameters
 from ocimlpack.model.artifact import Member
 from ocimlpack.model.config import param_size, precisions
 from ocimlpack.model.formats import HEAD, Role, classify, is_lfs_pointer, weight_rank
@@ -98,19 +98,9 @@ def said(files: Iterable[Weights]) -> dict[str, str]:
 
 def _files_in(store: ReadableStore, member: Member) -> Iterator[tuple[str, BinaryIO, int, int]]:
     stream = seekable(store, member.desc)
-    for item, start in archive.places(stream, member.desc.size):
-        path = _path(member, item.path)
-        if not item.is_folder and path is not None:
-            yield path, part(stream, start, item.size), item.size, start
-
-
-def _path(member: Member, path: str) -> str | None:
-    """Where a file of an archive is in the model; None if it is no part of that."""
-    if member.below is not None:
-        top, slash, path = path.partition(f"{member.below}/")
-        if top or not slash:
-            return None
-    return f"{member.into}/{path}" if member.into else path
+    for item, start in inside.places(member, stream):
+        if not item.is_folder and item.link is None and item.path:
+            yield item.path, part(stream, start, item.size), item.size, start
 
 
 def _weights(path: str, stream: BinaryIO, size: int, member: Member, start: int) -> Weights | None:

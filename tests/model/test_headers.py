@@ -162,6 +162,7 @@ def test_gguf_says_what_it_is(order: str, version: int) -> None:
         "general.file_type": "15",
         "llama.attention.head_count": "8",
         "tokenizer.ggml.tokens": "3 values",
+        **({"gguf.byteorder": "big"} if order == ">" else {}),
     }
 
 

@@ -78,7 +78,7 @@ def read(stream: BinaryIO, size: int) -> Header:
     described = [_described(reader) for _ in range(tensors)]
     found = _placed(described, _data_start(values, reader.at), size)
     facts = short_facts(
-        [("gguf.version", reader.version)]
+        [("gguf.version", reader.version), ("gguf.byteorder", reader.byteorder)]
         + [(key, value) for key, value in values.items() if key not in _TEXTS]
         + [(key, f"{length:,} values") for key, length in arrays.items()]
     )
@@ -185,6 +185,7 @@ class _Reader:
         if self.version not in {1, 2, 3}:
             raise InvalidContentError(f"its GGUF version is {self.version}; 1 to 3 are known")
         # Version 1 counted in 32 bits.
+        self.byteorder = "big" if self._order == ">" else None
         self._length = struct.Struct(self._order + ("I" if self.version == 1 else "Q"))
 
     def number(self, form: str) -> int:

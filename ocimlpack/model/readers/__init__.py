@@ -6,6 +6,10 @@ format's rules are, its own module says, and nothing else in the program knows o
 
 from __future__ import annotations
 
+import os
+from collections.abc import Sequence
+from typing import Final
+
 from ocimlpack.errors import InputError, InvalidContentError, NotFoundError
 from ocimlpack.model.artifact import Member, check
 from ocimlpack.model.readers.content import Content, Fields, Format, Said
@@ -13,9 +17,18 @@ from ocimlpack.model.readers.source import Nowhere, Source
 from ocimlpack.model.readers.table import READERS, Found, Reader
 from ocimlpack.spec.descriptor import Descriptor
 from ocimlpack.spec.manifest import Index, Manifest
-from ocimlpack.spec.mediatypes import is_manifest
+from ocimlpack.spec.mediatypes import DOCKER_LIST, OCI_INDEX, is_manifest
 from ocimlpack.stores.base import ReadableStore
 from ocimlpack.stores.graph import read_manifest
+
+_GENERAL: Final = frozenset({OCI_INDEX, DOCKER_LIST})
+_NOWHERE: Final = frozenset({"", "unknown"})
+
+_MAX_READ: Final = 16
+"""Manifests of an index that are looked into: as many as there are platforms, and a few more."""
+
+# https://pkg.go.dev/runtime#pkg-constants calls them otherwise than uname does.
+_ARCHITECTURES: Final = {"x86_64": "amd64", "aarch64": "arm64", "armv7l": "arm", "i686": "386"}
 
 __all__ = [
     "Content",
@@ -99,6 +112,10 @@ def named(manifest: Manifest) -> tuple[Member, ...]:
 def choose(store: ReadableStore, index: Index) -> Descriptor:
     """The manifest of an index that is the model.
 
+    That is the only one; or the only one that says of itself, in the index or in its own types,
+    that it is a model; or, among images, the one for this machine, else the first one: a model is
+    the same on all of them.
+
     Args:
         store: where the manifests are.
         index: an index that lists the model, or the same model in several forms.
@@ -107,14 +124,60 @@ def choose(store: ReadableStore, index: Index) -> Descriptor:
         InputError: it lists several, and nothing tells which one is meant.
     """
     listed = [each for each in index.manifests if is_manifest(each.media_type)]
-    if len(listed) != 1:
+    found = [each for each in listed if not _is_about_another(each)]
+    if len(found) > 1:
+        found = _models(store, found) or _for_machine(found)
+    # A list of a vendor's own type is of one model, the form that is meant for most first.
+    if len(found) != 1 and (not found or index.descriptor.media_type in _GENERAL):
         raise InputError(
             f"{index.descriptor.digest} is an index of {len(listed)} artifacts",
             hint="pull one of them by its digest: "
             + ", ".join(str(each.digest) for each in listed[:4]),
             digest=str(index.descriptor.digest),
         )
-    return listed[0]
+    return found[0]
+
+
+def _is_about_another(desc: Descriptor) -> bool:
+    """Whether it tells how another one was built, as BuildKit attaches that to images.
+
+    https://github.com/moby/buildkit/blob/master/docs/attestations/attestation-storage.md
+    """
+    return "vnd.docker.reference.digest" in desc.annotations
+
+
+def _models(store: ReadableStore, listed: Sequence[Descriptor]) -> list[Descriptor]:
+    """Those that are models by their types; a few manifests are read for that."""
+    said = [
+        each
+        for each in listed
+        if any(each.artifact_type in reader.artifacts for reader in READERS if each.artifact_type)
+    ]
+    if said or len(listed) > _MAX_READ:
+        return said
+    found = []
+    for each in listed:
+        node = read_manifest(store, each)
+        if isinstance(node, Manifest) and any(reader.is_model(node) for reader in READERS):
+            found.append(each)
+    return found
+
+
+def _for_machine(listed: Sequence[Descriptor]) -> list[Descriptor]:
+    """The one for this machine's processor, else the first one for any."""
+    images = [
+        each for each in listed if each.platform and each.platform.architecture not in _NOWHERE
+    ]
+    if not images:
+        return list(listed)
+    machine = os.uname().machine.lower()
+    wanted = _ARCHITECTURES.get(machine, machine)
+    return [
+        next(
+            (each for each in images if each.platform and each.platform.architecture == wanted),
+            images[0],
+        )
+    ]
 
 
 def _read(source: Source) -> tuple[Reader, Found]:

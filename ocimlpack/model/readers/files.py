@@ -20,6 +20,9 @@ from ocimlpack.spec.manifest import Manifest
 
 _SHOWN: Final = 4
 
+_FOLDER: Final = f"{mediatypes.OCI_LAYER_PREFIX}tar+gzip"
+_ARCHIVES: Final = (".gz", ".tgz")
+
 _ENDINGS: Final = {
     "gguf": ".gguf",
     "safetensors": ".safetensors",
@@ -46,7 +49,9 @@ def read_members(source: Source) -> Found | None:
         UnsupportedError: there are no layers.
     """
     layers = source.manifest.layers
-    found = [member for layer in layers if (member := annotated.member(layer, "file", "raw"))]
+    found = [
+        member for layer in layers if (member := annotated.member(layer, "file", _encoding(layer)))
+    ]
     if found:
         return Found(tuple(found), annotated.left_out(len(layers) - len(found)))
     if not any(layer.media_type != mediatypes.OCI_EMPTY for layer in layers):
@@ -58,6 +63,17 @@ def read_members(source: Source) -> Found | None:
 def read_fields(source: Source) -> Fields:
     """Nothing is understood of such a config."""
     return {}
+
+
+def _encoding(layer: Descriptor) -> mediatypes.Encoding:
+    """What oras for Python packed as a folder has this type and no other mark.
+
+    https://github.com/oras-project/oras-py/blob/0.2.43/oras/provider.py, `push` and `pull`. Of a
+    file that has the type because it is an archive, the name says so too.
+    """
+    title = layer.annotations.get(mediatypes.TITLE, "")
+    is_folder = layer.media_type == _FOLDER and not title.endswith(_ARCHIVES)
+    return "tar+gzip" if is_folder else "raw"
 
 
 def _made_up(layer: Descriptor) -> Member:

@@ -5,6 +5,7 @@ https://github.com/modelpack/model-spec/blob/main/docs/spec.md
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from ocimlpack.errors import InvalidContentError
@@ -15,6 +16,9 @@ from ocimlpack.model.readers.source import Source
 from ocimlpack.model.readers.table import Found
 from ocimlpack.spec import mediatypes
 from ocimlpack.spec.descriptor import Descriptor
+
+_BELOW = "models"
+"""The folder of an image that is the model."""
 
 _PREFIXES = (mediatypes.MODEL_LAYER_PREFIX, mediatypes.LEGACY_MODEL_LAYER_PREFIX)
 _CONFIGS = (
@@ -71,8 +75,25 @@ def read_fields(source: Source) -> Fields:
 def _member(layer: Descriptor) -> Member | None:
     parsed = mediatypes.parse_model_layer(layer.media_type)
     if parsed:
-        return annotated.member(layer, *parsed)
+        found = annotated.member(layer, *parsed)
+        return found and _in_image(found)
     if layer.media_type.startswith(_PREFIXES):
         # A kind of a later version, which says nothing about how the file is held.
         return annotated.member(layer, "file", annotated.encoding_of(layer.media_type))
     return annotated.member(layer, "file", "raw")
+
+
+def _in_image(member: Member) -> Member:
+    """The member, if its archive is also a layer of an image, under the path that is meant.
+
+    Ours say so. olot lists an image's layers, in which files lie below `/models`, in a model's
+    manifest as well and gives them nothing but a title: https://github.com/containers/olot
+    """
+    if member.encoding != "raw" and mediatypes.PATH in member.desc.annotations:
+        path = f"{member.path}/".removeprefix(f"{_BELOW}/").removesuffix("/") or "."
+        return replace(member, path=path, below=_BELOW)
+    if member.encoding == "raw" or {mediatypes.FILEPATH, mediatypes.LEGACY_FILEPATH} & set(
+        member.desc.annotations
+    ):
+        return member
+    return replace(member, inside=f"{_BELOW}/{member.path}")

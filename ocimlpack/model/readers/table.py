@@ -68,6 +68,10 @@ class Reader:
             or any(layer.media_type.startswith(self.layers) for layer in manifest.layers)
         )
 
+    def is_model(self, manifest: Manifest) -> bool:
+        """Whether what fits is a model by its own types: neither any image nor any artifact."""
+        return bool(self.artifacts or self.layers) and self.fits(manifest)
+
     @property
     def module(self) -> Module:
         """The reader, loaded now: a pull needs one of them."""
@@ -98,6 +102,13 @@ READERS: Final = (
     ),
     Reader("ollama", layers=("application/vnd.ollama.image.",)),
     Reader("omlmd", configs=("application/x-config",), layers=("application/x-mlmodel",)),
+    Reader(
+        "image",
+        configs=(
+            "application/vnd.oci.image.config.",
+            "application/vnd.docker.container.image.v1+json",
+        ),
+    ),
     Reader("files", always=True),
 )
 """Every reader; the first that takes an artifact has it."""
