@@ -36,6 +36,7 @@ from ocimlpack.stores import files
 from ocimlpack.stores.archive import ArchiveReader
 from ocimlpack.stores.base import CHUNK, ReadableStore
 from ocimlpack.stores.graph import read_manifest
+from ocimlpack.stores.referrers import referring_to
 from ocimlpack.stores.tar_sink import TarSink
 from ocimlpack.transfer import copy as transfer
 
@@ -230,7 +231,7 @@ class _Saving:
                 try:
                     with blaming("source"):
                         referrers = sorted(
-                            moving.referrers_of(store, root), key=lambda each: str(each.digest)
+                            referring_to(store, root), key=lambda each: str(each.digest)
                         )
                 except UnsupportedError as error:
                     self._warn(f"{ref} is saved without what refers to it: {error.message}")

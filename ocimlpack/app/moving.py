@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
@@ -14,7 +14,7 @@ from typing import Final, Unpack, cast
 from ocimlpack.app import audit, fallback, lineage, places
 from ocimlpack.app.options import Connection, Describing, Moving, Packing, StrPath
 from ocimlpack.app.results import Content, Transferred
-from ocimlpack.errors import InputError, NotFoundError, UnsupportedError
+from ocimlpack.errors import InputError, NotFoundError
 from ocimlpack.model import hashing, readers
 from ocimlpack.model import pack as packing
 from ocimlpack.model.digests import DigestCache
@@ -23,12 +23,11 @@ from ocimlpack.model.pack import Packed
 from ocimlpack.progress import Outcome, Warned, ignore
 from ocimlpack.spec.descriptor import Descriptor, Platform
 from ocimlpack.spec.digest import Digest
-from ocimlpack.spec.mediatypes import is_manifest
 from ocimlpack.spec.reference import Kind, Reference
 from ocimlpack.stores import home
 from ocimlpack.stores import open as stores
-from ocimlpack.stores.base import Ingester, ReadableStore, ReferrerLister, Store, capability
-from ocimlpack.stores.graph import walk
+from ocimlpack.stores.base import Ingester, ReadableStore, Store, capability
+from ocimlpack.stores.referrers import referring_to
 from ocimlpack.transfer import copy as transfer
 from ocimlpack.transfer import pool
 from ocimlpack.transfer.ahead import Destination
@@ -373,19 +372,46 @@ def _convert(
     """Write a model anew in another format; each content is read once where that is possible."""
     from ocimlpack.model import conversion  # late: most models stay what they are
 
-    targets = places.targets(ref, tags)
+    places.targets(ref, tags)  # a bad destination is said before anything is read
     manifest = readers.manifest_in(src, root)
     content = readers.understand(src, manifest)
     planned = conversion.plan(src, manifest, content, written.form or "modelpack", written.parsed)
     for warning in planned.warnings:
         options.get("report", ignore)(Warned(warning))
+    return write(planned, ref, tags, dry_run, options, action, src)
+
+
+def write(
+    planned: packing.Plan,
+    ref: Reference,
+    tags: tuple[str, ...],
+    dry_run: bool,
+    options: Connection,
+    action: str,
+    origin: ReadableStore | None = None,
+) -> Transferred:
+    """Write a model whose content lies elsewhere; what is hashed for that is sent meanwhile.
+
+    Args:
+        planned: the model.
+        ref: where to.
+        tags: further tags for it.
+        dry_run: only say what would be done.
+        options: how the location is reached.
+        action: the verb that progress shows.
+        origin: the store that the content comes from, if it is one.
+
+    Raises:
+        ConflictError: the location is pinned to another digest.
+    """
+    targets = places.targets(ref, tags)
     if dry_run or ref.digest:
-        packed = packing.seal(planned, _hash(planned, cast(Moving, options)).digests, src)
+        packed = packing.seal(planned, _hash(planned, cast(Moving, options)).digests, origin)
         return send(packed, packed.root, ref, tags, dry_run, options, action)
     with places.writing(ref, options) as dst:
         ahead = cast(Destination | None, capability(dst, Ingester))
         hashed = _hash(planned, cast(Moving, options), ahead, once=True)
-        packed = packing.seal(planned, hashed.digests, src)
+        packed = packing.seal(planned, hashed.digests, origin)
         names = [str(target.tag) for target in targets]
         done = _copy(packed, packed.root, dst, names, options, action, hashed.sent)
     return _transferred(ref, packed, packed.root, names, done)
@@ -413,29 +439,8 @@ def _copy(
 
 
 def _copy_referrers(src: ReadableStore, root: Descriptor, dst: Store, options: Connection) -> None:
-    for found in referrers_of(src, root):
+    for found in referring_to(src, root):
         _copy(src, found, dst, (), options, "copying referrers")
-
-
-def referrers_of(src: ReadableStore, root: Descriptor) -> Iterator[Descriptor]:
-    """What refers to an artifact, and what refers to that: a signature may itself be attested.
-
-    Of an index, what refers to the manifests that it lists belongs to it as well.
-
-    Raises:
-        UnsupportedError: the store can't tell.
-    """
-    lister = capability(src, ReferrerLister)
-    if lister is None:
-        raise UnsupportedError("the source can't list what refers to an artifact")
-    waiting = [node.descriptor for node in walk(src, root)]
-    seen = {each.digest for each in waiting}
-    while waiting:
-        for found in lister.referrers(waiting.pop()):
-            if found.digest not in seen and is_manifest(found.media_type):
-                seen.add(found.digest)
-                waiting.append(found)
-                yield found.plain
 
 
 def _rehearse(
