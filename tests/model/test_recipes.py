@@ -91,15 +91,16 @@ def test_a_kitfile_says_what_is_packed_and_what_it_is(tmp_path: Path) -> None:
     assert about["authors"] == ["Ann", "Bob"]
     assert about["licenses"] == ["Apache-2.0", "MIT"]
     assert about["paramSize"] == "77.9K"  # what the files say is there beside it
+    assert packed.manifest.annotations["ocimlpack.frameworks"] == "PyTorch"
+    assert "frameworks" in packed.manifest.annotations["ocimlpack.given"].split(",")
 
 
 def test_what_is_not_taken_over_of_a_kitfile_is_said(tmp_path: Path) -> None:
     assert kit(tmp_path, KITFILE).warnings == (
         "Kitfile is read in place of a model.yaml, and not packed itself; with --file /dev/null it "
         "is a file like any other",
-        "Kitfile says what has no counterpart here and is left out: model.framework (line 11), "
-        "model.parts.type (line 15), model.parameters (line 17), "
-        "code.description (lines 21, 23)",
+        "Kitfile says what has no counterpart here and is left out: model.parts.type (line 15), "
+        "model.parameters (line 17), code.description (lines 21, 23)",
         "Kitfile does not name config.json, empty.json, model.safetensors.index.json: not packed",
     )
 
