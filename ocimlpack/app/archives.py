@@ -44,6 +44,9 @@ _NAMED: Final = frozenset({Kind.REGISTRY, Kind.LOCAL, Kind.BUCKET, Kind.S3})
 """Places whose artifacts have names; in a layout or an archive there are only tags."""
 
 
+_STREAM: Final = "the archive that was piped in"
+
+
 @dataclass(frozen=True, slots=True)
 class SavedArtifact:
     """One artifact in a file.
@@ -118,9 +121,7 @@ def save(
     with ExitStack() as stack:
         if isinstance(target, (str, os.PathLike)):
             path = Path(target).expanduser()
-            if path.is_dir():
-                raise InputError(f"{path} is a folder, not a file")
-            stream: BinaryIO = stack.enter_context(files.replacing(path, path.parent))[0]
+            stream: BinaryIO = stack.enter_context(_written(path))
         else:
             path, stream = Path("-"), target
         return _Saving(TarSink(stream), referrers, options).run(refs, str(path))
@@ -151,15 +152,15 @@ def load(
     if destination is not None:
         _check_prefix(destination, options)
     with _file_of(source) as path:
-        reader = ArchiveReader(path)
         name = str(source) if isinstance(source, (str, os.PathLike)) else "-"
+        reader = ArchiveReader(path, _STREAM if name == "-" else "")
         found, left = _named(reader)
         report = options.get("report", ignore)
         for digest in left:
             hint = f"; `copy oci-archive:{name}@{digest} DEST` brings it" if name != "-" else ""
             report(Warned(f"{digest} has no name in the archive, and is left out{hint}"))
         if not found:
-            raise InputError(f"{name} holds nothing that has a name")
+            raise InputError(f"{reader.place} holds nothing that has a name")
         goals = _goals(found, destination, options)
         done = []
         for ref, root in goals.items():
@@ -196,6 +197,22 @@ class _Found:
     def key(self) -> str:
         """What it is known by."""
         return self.name or self.ref.tag or str(self.root.digest)
+
+
+@contextmanager
+def _written(path: Path) -> Iterator[BinaryIO]:
+    """A file to write to, which appears when the block ends well; pipes and devices stay."""
+    if path.is_dir():
+        raise InputError(f"{path} is a folder, not a file")
+    if path.is_file() or not path.exists():
+        with files.replacing(path, path.parent) as (stream, _):
+            yield stream
+        return
+    try:
+        with path.open("wb") as stream:
+            yield stream
+    except OSError as error:
+        raise files.refused(error, path) from error
 
 
 class _Saving:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import json
+import os
+import subprocess
 import tarfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -19,6 +21,7 @@ from ocimlpack.errors import (
     InvalidContentError,
     NotFoundError,
     OcimlpackError,
+    UnavailableError,
     UnsupportedError,
 )
 from ocimlpack.progress import Event, Warned
@@ -302,6 +305,26 @@ def test_what_is_wrong_at_the_source_leaves_no_archive(
     (tmp_path / "cut.tar").write_bytes(stream.getvalue())
     with pytest.raises(InvalidContentError):
         ocimlpack.load(tmp_path / "cut.tar", f"oci:{tmp_path}/l")
+
+
+def test_pipes_and_devices_are_written_to_and_not_replaced(saved: Path, tmp_path: Path) -> None:
+    pipe, copy = tmp_path / "pipe", tmp_path / "copy.tar"
+    os.mkfifo(pipe)
+    with copy.open("wb") as target, subprocess.Popen(["cat", pipe], stdout=target) as reader:
+        ocimlpack.save(["team/tiny:1.0", "team/tiny:2.0"], pipe)
+        assert reader.wait(10) == 0
+    assert pipe.is_fifo()
+    assert copy.read_bytes() == saved.read_bytes()
+    full = tmp_path / "full"
+    full.symlink_to("/dev/full")  # by a link, so that no device is lost if this is wrong one day
+    with pytest.raises(UnavailableError):
+        ocimlpack.save(["team/tiny:1.0"], full)
+    assert full.is_symlink()
+
+
+def test_what_is_piped_in_is_called_that(tmp_path: Path) -> None:
+    with pytest.raises(InvalidContentError, match="the archive that was piped in is no tar"):
+        ocimlpack.load(io.BytesIO(b"garbage"))
 
 
 # What strangers may write.
