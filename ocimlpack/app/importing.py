@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
+from functools import partial
 from pathlib import Path
 from typing import Final, Unpack
 
@@ -81,21 +82,39 @@ def import_model(
 
         def send(place: Reference, how: Connection) -> Transferred:
             with blaming("destination"):
-                return moving.write(planned, place, tuple(tags), dry_run, how, "importing")
+                return moving.write(
+                    planned,
+                    place,
+                    tuple(tags),
+                    dry_run,
+                    how,
+                    "importing",
+                    readme=partial(_readme, model),
+                )
 
         done = send(ref, options) if dry_run else moving.recorded("import", ref, options, send)
         known = {each.name: getattr(done, each.name) for each in fields(done)}
         return Imported(**known, source=model.page, revision=model.commit)
 
 
+def _readme(model: HubModel) -> str | None:
+    """The model card, to be shown with a repository that is made for the model."""
+    for name in moving.CARDS:
+        if name in model.files:
+            return _small(model, name).decode("utf-8", "replace")
+    return None
+
+
 def _parse(source: str) -> tuple[str, str]:
     """The model's name and the revision."""
     text = source.removeprefix(SCHEME)
     if text == source or text.startswith("/"):
-        named = text == source and _NAME.fullmatch(text)
+        name = text.removeprefix("//")
         raise InputError(
             f"not a model at a hub: {source!r:.120} (expected hf:ORG/NAME[@REVISION])",
-            hint=f"write {SCHEME}{text}" if named else "`push` and `copy` take what is elsewhere",
+            hint=f"write {SCHEME}{name}"
+            if _NAME.fullmatch(name)
+            else "`push` and `copy` take what is elsewhere",
         )
     name, at, revision = text.partition("@")
     if at and not revision:

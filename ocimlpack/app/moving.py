@@ -32,7 +32,8 @@ from ocimlpack.transfer import copy as transfer
 from ocimlpack.transfer import pool
 from ocimlpack.transfer.ahead import Destination
 
-_CARDS: Final = ("README.md", "readme.md")
+CARDS: Final = ("README.md", "readme.md")
+"""What a model's card may be called."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -240,7 +241,7 @@ def _send_folder(
 
 def _readme(folder: Path) -> str | None:
     """The model card, to be shown with a repository that is made for the model."""
-    for name in _CARDS:
+    for name in CARDS:
         with suppress(OSError):
             return (folder / name).read_text("utf-8", errors="replace")
     return None
@@ -389,6 +390,7 @@ def write(
     options: Connection,
     action: str,
     origin: ReadableStore | None = None,
+    readme: Callable[[], str | None] = lambda: None,
 ) -> Transferred:
     """Write a model whose content lies elsewhere; what is hashed for that is sent meanwhile.
 
@@ -400,6 +402,7 @@ def write(
         options: how the location is reached.
         action: the verb that progress shows.
         origin: the store that the content comes from, if it is one.
+        readme: reads what is shown with a repository that has to be made.
 
     Raises:
         ConflictError: the location is pinned to another digest.
@@ -408,7 +411,7 @@ def write(
     if dry_run or ref.digest:
         packed = packing.seal(planned, _hash(planned, cast(Moving, options)).digests, origin)
         return send(packed, packed.root, ref, tags, dry_run, options, action)
-    with places.writing(ref, options) as dst:
+    with places.writing(ref, options, readme) as dst:
         ahead = cast(Destination | None, capability(dst, Ingester))
         hashed = _hash(planned, cast(Moving, options), ahead, once=True)
         packed = packing.seal(planned, hashed.digests, origin)
