@@ -12,6 +12,8 @@ RUN := $(VENV)/bin/
 BASE := $(VENV)/.base
 FULL := $(VENV)/.full
 MODEL := .cache/demo/model
+INTEROP := .cache/interop-venv/.installed
+MODELS := .cache/models
 COMMA := ,
 export PYTHON REGISTRY OPTIONS
 
@@ -19,7 +21,7 @@ export PYTHON REGISTRY OPTIONS
 .DELETE_ON_ERROR:
 # Two pips in one environment trip over each other, and nothing here gains from running abreast.
 .NOTPARALLEL:
-.PHONY: help demo demo-model test check format cloud story bench clean
+.PHONY: help demo demo-model test interop check format cloud story bench clean
 
 help: ## show this
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -30,8 +32,12 @@ demo: $(BASE) $(MODEL) ## pack, tag, pull and compare a real model; REGISTRY=hos
 
 demo-model: $(MODEL) ## only get the demo's model into .cache/demo/model
 
-test: $(FULL) $(MODEL) ## run all tests, against real registries where they can be had
+test: $(FULL) $(MODEL) $(MODELS) $(if $(CI),$(INTEROP)) ## run all tests, against real registries where they can be had
 	$(RUN)python -m pytest -o faulthandler_timeout=120 $(ARGS)
+
+interop: $(FULL) $(INTEROP) ## try other people's tools, and write docs/interop.md anew
+	$(RUN)python -m pytest -q tests/live/interop -k "not page" $(ARGS)
+	$(RUN)python -m tests.live.interop.page
 
 check: $(FULL) ## ruff, mypy and the architecture test
 	$(RUN)ruff check .
@@ -61,8 +67,17 @@ $(BASE): pyproject.toml scripts/setup-venv.sh
 	@touch $@
 
 $(FULL): $(BASE)
-	@scripts/setup-venv.sh $(VENV) test,check$(if $(CI),$(COMMA)pulumi)
+	@scripts/setup-venv.sh $(VENV) test,check$(if $(CI),$(COMMA)pulumi$(COMMA)formats)
+	@touch $@
+
+# One for all Pythons: the programs in it are run, not imported.
+$(INTEROP): scripts/interop-requirements.txt | $(BASE)
+	@$(RUN)python -m venv --clear $(@D)
+	@$(@D)/bin/python -m pip install --quiet --disable-pip-version-check --requirement $<
 	@touch $@
 
 $(MODEL): | $(BASE)
 	@$(RUN)python scripts/demo_model.py
+
+$(MODELS): | $(BASE)
+	@$(RUN)python scripts/real_models.py

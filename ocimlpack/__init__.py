@@ -18,6 +18,7 @@ from ocimlpack._version import __version__
 
 if TYPE_CHECKING:
     from ocimlpack.app.accounts import login, login_oci, logout, ocir_token
+    from ocimlpack.app.archives import Loaded, Saved, SavedArtifact, load, save
     from ocimlpack.app.audit import AuditBreak, AuditRecord, AuditTrail, audit
     from ocimlpack.app.bucket import (
         BucketCode,
@@ -40,8 +41,10 @@ if TYPE_CHECKING:
         catalog_show,
     )
     from ocimlpack.app.diagnosis import Diagnosis
+    from ocimlpack.app.diff import Difference, diff
     from ocimlpack.app.doctor import doctor
     from ocimlpack.app.fallback import sync
+    from ocimlpack.app.importing import Imported, import_model
     from ocimlpack.app.looking import inspect, verify
     from ocimlpack.app.moving import copy, pack, push
     from ocimlpack.app.naming import ls, prune, repos, rm, tag, tags
@@ -58,6 +61,8 @@ if TYPE_CHECKING:
         Content,
         Inspected,
         InspectedFile,
+        InspectedTensor,
+        InspectedWeights,
         Listed,
         LoggedIn,
         Pulled,
@@ -93,6 +98,8 @@ if TYPE_CHECKING:
         UnsafeSourceError,
         UnsupportedError,
     )
+    from ocimlpack.model.difference import FieldDifference, FileDifference
+    from ocimlpack.model.tensor_difference import TensorDifference
     from ocimlpack.progress import (
         Began,
         Ended,
@@ -108,6 +115,9 @@ if TYPE_CHECKING:
 _HOMES = {
     "ocimlpack.app.accounts": ("login", "login_oci", "logout", "ocir_token"),
     "ocimlpack.app.diagnosis": ("Diagnosis",),
+    "ocimlpack.app.diff": ("Difference", "diff"),
+    "ocimlpack.model.difference": ("FieldDifference", "FileDifference"),
+    "ocimlpack.model.tensor_difference": ("TensorDifference",),
     "ocimlpack.app.doctor": ("doctor",),
     "ocimlpack.app.ocir": (
         "OcirImage",
@@ -130,6 +140,7 @@ _HOMES = {
         "bucket_provision",
         "bucket_status",
     ),
+    "ocimlpack.app.archives": ("Loaded", "Saved", "SavedArtifact", "load", "save"),
     "ocimlpack.app.audit": ("AuditBreak", "AuditRecord", "AuditTrail", "audit"),
     "ocimlpack.app.catalog": (
         "CatalogModel",
@@ -139,6 +150,7 @@ _HOMES = {
         "catalog_show",
     ),
     "ocimlpack.app.fallback": ("sync",),
+    "ocimlpack.app.importing": ("Imported", "import_model"),
     "ocimlpack.app.looking": ("inspect", "verify"),
     "ocimlpack.app.moving": ("copy", "pack", "push"),
     "ocimlpack.app.pulling": ("pull", "read_file", "resolve"),
@@ -147,6 +159,8 @@ _HOMES = {
         "Content",
         "Inspected",
         "InspectedFile",
+        "InspectedTensor",
+        "InspectedWeights",
         "Listed",
         "LoggedIn",
         "Pulled",
@@ -212,17 +226,24 @@ __all__ = [
     "ConflictError",
     "Content",
     "Diagnosis",
+    "Difference",
     "Ended",
     "Event",
+    "FieldDifference",
+    "FileDifference",
     "Identified",
+    "Imported",
     "InputError",
     "Inspected",
     "InspectedFile",
+    "InspectedTensor",
+    "InspectedWeights",
     "IntegrityError",
     "InvalidContentError",
     "InvalidDigestError",
     "InvalidReferenceError",
     "Listed",
+    "Loaded",
     "LoggedIn",
     "Moved",
     "NotAllowedError",
@@ -241,9 +262,12 @@ __all__ = [
     "Reporter",
     "Restored",
     "Retried",
+    "Saved",
+    "SavedArtifact",
     "Staged",
     "Synced",
     "Tagged",
+    "TensorDifference",
     "Transferred",
     "UnavailableError",
     "UnreachableError",
@@ -266,8 +290,11 @@ __all__ = [
     "catalog_register",
     "catalog_show",
     "copy",
+    "diff",
     "doctor",
+    "import_model",
     "inspect",
+    "load",
     "login",
     "login_oci",
     "logout",
@@ -285,6 +312,7 @@ __all__ = [
     "repos",
     "resolve",
     "rm",
+    "save",
     "sync",
     "tag",
     "tags",

@@ -21,6 +21,8 @@ FOREIGN_PREFIXES = (
     "XDG_",
     "DOCKER_",
     "REGISTRY_",
+    "HF_",
+    "HUGGING",
     "KUBERNETES_",
     "ACTIONS_",
 )

@@ -50,6 +50,8 @@ IMPORTERS: dict[str, tuple[str, ...]] = {
     "yaml": ("model/",),
     "subprocess": ("stores/credentials.py", "stores/objects/aws_credentials.py"),
     "obstore": ("stores/objects/s3.py",),
+    "huggingface_hub": ("stores/_hub.py",),
+    "numpy": ("model/values.py",),
     # An import by a computed name escapes these rules: only for loading late, and what is optional.
     # And for the versions of what is installed, which imports nothing.
     "importlib": (
@@ -57,6 +59,7 @@ IMPORTERS: dict[str, tuple[str, ...]] = {
         "app/machine.py",
         "cli/",
         "cloud/_sdk.py",
+        "model/readers/table.py",
         "model/zstd.py",
         "stores/deferred.py",
     ),

@@ -11,8 +11,7 @@ from ocimlpack.app import audit, looking, oracle, places
 from ocimlpack.app.options import Connection, Oracle, StrPath
 from ocimlpack.app.results import Pulled
 from ocimlpack.errors import InputError, InvalidContentError
-from ocimlpack.model import card
-from ocimlpack.model.artifact import members
+from ocimlpack.model import card, readers
 from ocimlpack.progress import Reporter, Warned, ignore
 from ocimlpack.spec.manifest import Manifest
 from ocimlpack.spec.reference import Kind
@@ -300,11 +299,12 @@ def _entry(
     model: Mapping[str, Any] = {}
     if isinstance(node, Manifest):
         artifact_type = node.artifact_type or node.config.media_type
-        config = looking.read_config(store, node)
-        model = looking.model_of(node, config)
+    if manifest := looking.model_in(store, node):
+        config = readers.config_of(store, manifest)
+        model = readers.fields_of(store, manifest)
         if len(config) <= _MAX_FILE:
             files["config.json"] = config
-        readme = _card(store, node)
+        readme = _card(store, manifest)
         if readme is not None:
             files["README.md"] = readme
     results, library, task = _said(readme, report)
@@ -329,7 +329,7 @@ def _entry(
 
 
 def _card(store: ReadableStore, manifest: Manifest) -> bytes | None:
-    for member in members(manifest):
+    for member in readers.understand(store, manifest).members:
         if member.path.lower() in _CARDS and member.encoding == "raw":
             desc = member.desc
             return read_all(store.fetch(desc), desc) if desc.size <= _MAX_FILE else None

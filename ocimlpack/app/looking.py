@@ -2,55 +2,71 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections import Counter
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, Unpack, cast
+from typing import TYPE_CHECKING, Unpack, cast
 
-from ocimlpack.app import fallback, places
+from ocimlpack.app import fallback, lineage, places
 from ocimlpack.app.fallback import Known
 from ocimlpack.app.moving import pack_folder
 from ocimlpack.app.options import Connection, Moving
-from ocimlpack.app.results import Inspected, InspectedFile, Verified
-from ocimlpack.errors import InputError, InvalidContentError
-from ocimlpack.model import listing, receipt
-from ocimlpack.model.artifact import Member, members
+from ocimlpack.app.results import (
+    Inspected,
+    InspectedFile,
+    InspectedTensor,
+    InspectedWeights,
+    Verified,
+)
+from ocimlpack.errors import InputError, InvalidContentError, NotFoundError, UnsupportedError
+from ocimlpack.model import facts, listing, readers, receipt
+from ocimlpack.model.headers import Header, parameters
+from ocimlpack.model.readers import Content
 from ocimlpack.progress import Began, Ended, Moved, Planned, ignore
 from ocimlpack.spec.descriptor import Descriptor
-from ocimlpack.spec.digest import Digest
-from ocimlpack.spec.gojson import decode
-from ocimlpack.spec.manifest import MAX_SIZE, Index, Manifest
-from ocimlpack.spec.mediatypes import MODEL_CONFIG, OCI_CONFIG
+from ocimlpack.spec.manifest import Index, Manifest
 from ocimlpack.spec.reference import Kind, Reference
 from ocimlpack.stores import open as stores
 from ocimlpack.stores.base import ReadableStore
 from ocimlpack.stores.graph import read_manifest
 from ocimlpack.stores.layout import LayoutStore
-from ocimlpack.stores.verify import chunks, read_all
+from ocimlpack.stores.verify import chunks
 from ocimlpack.transfer import copy as transfer
 from ocimlpack.transfer import pool
+
+if TYPE_CHECKING:
+    from ocimlpack.model.tensors import Weights
 
 _MAX_TAGS = 64
 """Tags of a registry that are looked up to say which of them stand for a digest: a request each."""
 
 
-def inspect(reference: str, *, archives: bool = False, **options: Unpack[Connection]) -> Inspected:
+def inspect(
+    reference: str,
+    *,
+    archives: bool = False,
+    tensors: bool = False,
+    **options: Unpack[Connection],
+) -> Inspected:
     """What a model is. For a folder: what it would be, packed.
 
     Args:
         reference: the model.
         archives: list the files in archives, too; the archives have to be read for that.
+        tensors: read the headers of its weights. Only they move; and they are not held against a
+            digest, which is always that of a whole file.
         **options: see `Connection`.
     """
     ref = places.locate(reference, options)
     if ref.kind is Kind.FOLDER:
         packed = pack_folder(places.folder(ref), cast(Moving, options))
-        return _inspected(str(ref), packed, packed.root, (), archives)
+        return _inspected(str(ref), packed, packed.root, (), archives, tensors)
 
     def work(place: Reference, known: Known, how: Connection) -> Inspected:
         with places.found(place, how) as (store, root):
             known.digest = root.digest
             tags = places.tags_of(store, root, _MAX_TAGS, options.get("report", ignore))
-            return _inspected(places.pinned(place, root), store, root, tags, archives)
+            return _inspected(places.pinned(place, root), store, root, tags, archives, tensors)
 
     return fallback.reading(ref, options, work)
 
@@ -127,97 +143,113 @@ def _inspected(
     root: Descriptor,
     tags: tuple[str, ...],
     archives: bool,
+    tensors: bool,
 ) -> Inspected:
     node = read_manifest(store, root)
-    if isinstance(node, Index):
-        return Inspected(
-            reference=reference,
-            digest=str(root.digest),
-            artifact_type=node.artifact_type or root.media_type,
-            size=transfer.plan(store, root).total,
-            model={},
-            files=(),
-            tags=tags,
-            annotations=dict(node.annotations),
-            manifest=node.raw.decode(),
-            config="",
-        )
-    config = read_config(store, node)
-    return Inspected(
+    manifest = model_in(store, node)
+    found = Inspected(
         reference=reference,
         digest=str(root.digest),
-        artifact_type=node.artifact_type or node.config.media_type,
+        artifact_type=node.artifact_type or root.media_type,
         size=transfer.plan(store, root).total,
-        model=model_of(node, config),
-        files=_files(store, node, archives),
+        model={},
+        files=(),
         tags=tags,
         annotations=dict(node.annotations),
         manifest=node.raw.decode(),
-        config=config.decode("utf-8", "surrogateescape"),
+        config="",
+    )
+    if manifest is None:
+        return found
+    config = readers.config_of(store, manifest).decode("utf-8", "surrogateescape")
+    if isinstance(node, Manifest):
+        found = replace(found, artifact_type=node.artifact_type or node.config.media_type)
+    # Shown all the same, whatever it is: who inspects wants to see what is wrong with it.
+    try:
+        found = replace(found, config=config, model=dict(readers.fields_of(store, manifest)))
+    except InvalidContentError as error:
+        found = replace(found, config=config, notes=(error.message,))
+    try:
+        content = readers.understand(store, manifest)
+    except (InvalidContentError, UnsupportedError) as error:
+        problem = f"({error.message})"
+        return replace(
+            found,
+            files=tuple(
+                InspectedFile(problem, "", each.size, str(each.digest), each.media_type)
+                for each in manifest.layers
+            ),
+        )
+    found = replace(
+        found,
+        files=_files(store, content, archives),
+        format=content.format,
+        notes=(*content.notes, *found.notes),
+        facts=facts.facts_in(manifest.annotations),
+        origins=facts.origins_in(manifest.annotations),
+        base=lineage.named(manifest.annotations),
+    )
+    return _with_tensors(found, store, content) if tensors else found
+
+
+def _with_tensors(found: Inspected, store: ReadableStore, content: Content) -> Inspected:
+    """The same with what its weights say, also of the model where the config says nothing."""
+    from ocimlpack.model import tensors
+
+    weights, notes = tensors.weights(store, content.members)
+    return replace(
+        found,
+        model={**tensors.said(weights), **found.model},
+        notes=found.notes + notes,
+        weights=tuple(map(_weights, weights)),
     )
 
 
-def read_config(store: ReadableStore, node: Manifest) -> bytes:
-    """The bytes of a manifest's config.
-
-    Raises:
-        InvalidContentError: it is too large for one.
-    """
-    if node.config.size > MAX_SIZE:
-        raise InvalidContentError(
-            f"the config {node.config.digest} has {node.config.size:,} bytes; "
-            f"no more than {MAX_SIZE:,} are read",
-            digest=str(node.config.digest),
-        )
-    return read_all(store.fetch(node.config), node.config)
-
-
-def model_of(node: Manifest, config: bytes) -> dict[str, Any]:
-    """What a ModelPack config says, in one map, also where it is part of an image's.
-
-    Of other configs nothing is understood.
-
-    Raises:
-        InvalidContentError: it is not what its type says.
-    """
-    if node.config.media_type not in {MODEL_CONFIG, OCI_CONFIG}:
-        return {}
-    document = decode(config, "the config")
-    if not isinstance(document, dict):
-        raise InvalidContentError("the config is not a JSON object")
-    if node.config.media_type == OCI_CONFIG and "modelfs" not in document:
-        return {}  # it is an image indeed
-    said: dict[str, Any] = {}
-    for part in ("descriptor", "config"):
-        value = document.get(part)
-        if isinstance(value, dict):
-            said.update(value)
-    return said
+def _weights(found: Weights) -> InspectedWeights:
+    header = found.header or Header({})
+    types: Counter[str] = Counter()
+    for tensor in parameters(header):
+        types[tensor.type] += tensor.count
+    return InspectedWeights(
+        path=found.path,
+        format=found.format,
+        size=found.size,
+        parameters=sum(types.values()),
+        types=dict(types.most_common()),
+        facts={**header.fields, **header.facts},
+        tensors=tuple(
+            InspectedTensor(name, each.type, each.shape, each.count, each.size)
+            for name, each in header.tensors.items()
+        ),
+        problem=found.problem,
+    )
 
 
-def _files(store: ReadableStore, node: Manifest, archives: bool) -> tuple[InspectedFile, ...]:
+def model_in(store: ReadableStore, node: Manifest | Index) -> Manifest | None:
+    """The manifest that is the model; None for an index that is of nothing in particular."""
+    if isinstance(node, Manifest):
+        return node
     try:
-        found = members(node)
-    except (InvalidContentError, InputError) as error:
-        # Shown all the same: who inspects wants to see what is wrong with it.
-        problem = f"({error.message})"
+        return readers.manifest_in(store, readers.choose(store, node))
+    except (InputError, NotFoundError):
+        return None
+
+
+def _files(store: ReadableStore, content: Content, archives: bool) -> tuple[InspectedFile, ...]:
+    if archives:
         return tuple(
-            InspectedFile(problem, "", each.size, str(each.digest), each.media_type)
-            for each in node.layers
+            InspectedFile(
+                entry.path, each.kind, entry.size, str(entry.digest), each.desc.media_type
+            )
+            for each, entry in listing.tree(content.members, store.fetch)
         )
     return tuple(
-        InspectedFile(path, each.kind, size, str(digest), each.desc.media_type)
-        for each in found
-        for path, size, digest in _contents(store, each, archives)
+        InspectedFile(
+            each.shown or each.path,
+            each.kind,
+            each.desc.size,
+            str(each.desc.digest),
+            each.desc.media_type,
+        )
+        for each in content.members
     )
-
-
-def _contents(
-    store: ReadableStore, member: Member, archives: bool
-) -> Iterator[tuple[str, int, Digest]]:
-    """The files of a layer, or the layer itself."""
-    if not archives or member.encoding == "raw":
-        yield member.path, member.desc.size, member.desc.digest
-        return
-    for entry in listing.contents(member, store.fetch(member.desc)):
-        yield entry.path, entry.size, entry.digest

@@ -3,24 +3,25 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import Final, Unpack, cast
 
-from ocimlpack.app import audit, fallback, places
-from ocimlpack.app.options import Connection, Moving, Packing, StrPath
+from ocimlpack.app import audit, fallback, lineage, places
+from ocimlpack.app.options import Connection, Describing, Moving, Packing, StrPath
 from ocimlpack.app.results import Content, Transferred
 from ocimlpack.errors import InputError, NotFoundError, UnsupportedError
-from ocimlpack.model import hashing
+from ocimlpack.model import hashing, readers
 from ocimlpack.model import pack as packing
 from ocimlpack.model.digests import DigestCache
+from ocimlpack.model.options import Form, platforms_of
 from ocimlpack.model.pack import Packed
 from ocimlpack.progress import Outcome, Warned, ignore
-from ocimlpack.spec.descriptor import Descriptor
+from ocimlpack.spec.descriptor import Descriptor, Platform
 from ocimlpack.spec.digest import Digest
 from ocimlpack.spec.mediatypes import is_manifest
 from ocimlpack.spec.reference import Kind, Reference
@@ -32,6 +33,33 @@ from ocimlpack.transfer import pool
 from ocimlpack.transfer.ahead import Destination
 
 _CARDS: Final = ("README.md", "readme.md")
+
+
+@dataclass(frozen=True, slots=True)
+class Format:
+    """What a packed model is to become.
+
+    Attributes:
+        form: the format; None for the one that it has.
+        platforms: what an image is for.
+    """
+
+    form: Form | None
+    platforms: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        """Check it before anything is opened.
+
+        Raises:
+            InputError: no such format, or a platform that is none or for no image.
+        """
+        if self.form or self.platforms:
+            self.parsed  # noqa: B018
+
+    @property
+    def parsed(self) -> tuple[Platform, ...]:
+        """What an image is for; empty where none is written."""
+        return platforms_of(self.form or "modelpack", self.platforms)
 
 
 def pack(
@@ -93,15 +121,18 @@ def push(
             moving = cast(Moving, {**options, **how})
             return _send_folder(origin, place, tuple(tags), dry_run, moving, "pushing")
 
-        return work(ref, options) if dry_run else _recorded("push", ref, options, work)
+        return work(ref, options) if dry_run else recorded("push", ref, options, work)
+    written = Format(options.pop("format", None), tuple(options.pop("platforms", ())))
     if unused := sorted(Packing.__annotations__.keys() & options.keys()):
         raise InputError(f"{', '.join(unused)}: only for a folder, and {origin} is packed already")
     with places.found(origin, options) as (store, root):
 
-        def send(place: Reference, how: Connection) -> Transferred:
-            return _send(store, root, place, tuple(tags), dry_run, how, "pushing")
+        def resend(place: Reference, how: Connection) -> Transferred:
+            if written.form:
+                return _convert(store, root, place, tuple(tags), written, dry_run, how, "pushing")
+            return send(store, root, place, tuple(tags), dry_run, how, "pushing")
 
-        return send(ref, options) if dry_run else _recorded("push", ref, options, send)
+        return resend(ref, options) if dry_run else recorded("push", ref, options, resend)
 
 
 def copy(
@@ -110,40 +141,68 @@ def copy(
     *,
     tags: Sequence[str] = (),
     referrers: bool = False,
+    format: Form | None = None,
+    platforms: Sequence[str] = (),
     dry_run: bool = False,
     **options: Unpack[Connection],
 ) -> Transferred:
-    """Copy an artifact from any location to any other, digests unchanged.
+    """Copy an artifact from any location to any other, digests unchanged unless it is converted.
 
     Args:
         source: where it is.
         destination: where to; without a tag it gets the source's.
         tags: further tags for it.
         referrers: copy what refers to it as well: signatures, attestations and the like.
-        dry_run: only say what would be done.
+        format: write it anew as `modelpack`, `image` or `both`, as `pack` would write its files;
+            whatever format it has, if that can be read.
+        platforms: what an image is for, such as `linux/arm64`; see `Packing`.
+        dry_run: only say what would be done. A conversion reads the source for that.
         **options: see `Connection`.
+
+    Raises:
+        InputError: the artifact is to be converted, and what refers to it copied: that would refer
+            to something else.
     """
+    written = Format(format, tuple(platforms))
+    if format and referrers:
+        raise InputError(
+            "what refers to a model can't go with its conversion, which has another digest",
+            hint="copy it as it is, or sign the converted one",
+        )
     origin, ref = places.locate(source, options), places.locate(destination, options)
     names = tuple(tags)
     if not names and ref.tag is None and ref.digest is None and origin.tag:
         names = (origin.tag,)
     with places.found(origin, options) as (store, root):
+
+        def work(how: Connection) -> Transferred:
+            if format:
+                return _convert(store, root, ref, names, written, dry_run, how, "copying")
+            return send(store, root, ref, names, dry_run, how, "copying", referrers)
+
         if dry_run:
-            return _send(store, root, ref, names, dry_run, options, "copying", referrers)
+            return work(options)
         with audit.recording("copy", ref, options) as (entry, how):
             entry.digest = str(root.digest)
-            done = _send(store, root, ref, names, dry_run, how, "copying", referrers)
-            entry.tags = done.tags
+            done = work(how)
+            entry.digest, entry.tags = done.digest, done.tags
         return done
 
 
-def _recorded(
+def recorded(
     action: str,
     ref: Reference,
     options: Connection,
     work: Callable[[Reference, Connection], Transferred],
 ) -> Transferred:
-    """Push, with the fallback's help where that is needed, and write it down."""
+    """Push, with the fallback's help where that is needed, and write it down.
+
+    Args:
+        action: the command's name.
+        ref: the destination.
+        options: those of the caller.
+        work: pushes to the location that it is given, with these options.
+    """
     with audit.recording(action, ref, options) as (entry, how):
 
         def noting(place: Reference, how: Connection) -> Transferred:
@@ -169,7 +228,7 @@ def _send_folder(
     folder = places.folder(origin)
     if dry_run or ref.digest or ref.kind is not Kind.REGISTRY:
         packed = pack_folder(folder, options)
-        return _send(packed, packed.root, ref, tags, dry_run, options, action)
+        return send(packed, packed.root, ref, tags, dry_run, options, action)
     planned = _plan(folder, options)
     with places.writing(ref, options, partial(_readme, folder)) as dst:
         hashed = _hash(planned, options, cast(Destination | None, capability(dst, Ingester)))
@@ -196,43 +255,52 @@ def pack_folder(folder: Path, options: Moving) -> Packed:
 def _plan(folder: Path, options: Moving) -> packing.Plan:
     """What a folder becomes; nothing is hashed yet."""
     report = options.get("report", ignore)
-    file = options.get("file")
-    planned = packing.plan(
-        folder,
-        packing.Options(
-            file=Path(file) if file is not None else None,
-            name=options.get("name"),
-            version=options.get("version"),
-            license=options.get("license"),
-            annotations=dict(options.get("annotations", {})),
-            include=tuple(options.get("include", ())),
-            exclude=tuple(options.get("exclude", ())),
-            artifact_type=options.get("artifact_type"),
-            config=options.get("config"),
-            created=options.get("created"),
-            dereference=options.get("dereference", False),
-            image_config=options.get("image_config", False),
-        ),
-    )
+    given = replace(described(options), dereference=options.get("dereference", False))
+    planned = packing.plan(folder, given)
     for warning in planned.warnings:
         report(Warned(warning))
-    return planned
+    return lineage.recorded(planned, options)
+
+
+def described(options: Describing) -> packing.Options:
+    """How a caller wants a model's files to become an artifact."""
+    file = options.get("file")
+    return packing.Options(
+        file=Path(file) if file is not None else None,
+        name=options.get("name"),
+        version=options.get("version"),
+        license=options.get("license"),
+        base=options.get("base"),
+        annotations=dict(options.get("annotations", {})),
+        include=tuple(options.get("include", ())),
+        exclude=tuple(options.get("exclude", ())),
+        artifact_type=options.get("artifact_type"),
+        config=options.get("config"),
+        created=options.get("created"),
+        image_config=options.get("image_config", False),
+        form=options.get("format") or "modelpack",
+        platforms=tuple(options.get("platforms", ())),
+    )
 
 
 def _hash(
-    planned: packing.Plan, options: Moving, destination: Destination | None = None
+    planned: packing.Plan,
+    options: Moving,
+    destination: Destination | None = None,
+    once: bool = False,
 ) -> hashing.Hashed:
-    """The digests of a folder's files, large ones sent to a destination meanwhile."""
+    """The digests of layers, large ones sent to a destination meanwhile."""
     return hashing.hash_sources(
         planned.sources,
         jobs=places.jobs(options),
         report=options.get("report", ignore),
         cache=None if options.get("rehash", False) else DigestCache(home.digests()),
         destination=destination,
+        once=once,
     )
 
 
-def _send(
+def send(
     src: ReadableStore,
     root: Descriptor,
     ref: Reference,
@@ -242,6 +310,21 @@ def _send(
     action: str,
     with_referrers: bool = False,
 ) -> Transferred:
+    """Move an artifact from a store to a location.
+
+    Args:
+        src: where it is.
+        root: its manifest or index.
+        ref: where to.
+        tags: further tags for it.
+        dry_run: only say what would be done.
+        options: how the location is reached.
+        action: the verb that progress shows.
+        with_referrers: move what refers to it as well.
+
+    Raises:
+        ConflictError: the location is pinned to another digest.
+    """
     names = [str(target.tag) for target in places.targets(ref, tags)]
     places.check_pin(ref, root)
     if dry_run:
@@ -266,13 +349,45 @@ def _transferred(
         reference=places.pinned(ref, root),
         digest=str(root.digest),
         size=done.plan.total,
-        files=done.plan.layers,
+        # An image's layers hold several files each, and several manifests have the same.
+        files=len(src.files) if isinstance(src, Packed) else done.plan.layers,
         tags=tuple(names),
         moved=done.moved,
         skipped=done.skipped,
         mounted=done.mounted,
         warnings=src.warnings if isinstance(src, Packed) else (),
     )
+
+
+def _convert(
+    src: ReadableStore,
+    root: Descriptor,
+    ref: Reference,
+    tags: tuple[str, ...],
+    written: Format,
+    dry_run: bool,
+    options: Connection,
+    action: str,
+) -> Transferred:
+    """Write a model anew in another format; each content is read once where that is possible."""
+    from ocimlpack.model import conversion  # late: most models stay what they are
+
+    targets = places.targets(ref, tags)
+    manifest = readers.manifest_in(src, root)
+    content = readers.understand(src, manifest)
+    planned = conversion.plan(src, manifest, content, written.form or "modelpack", written.parsed)
+    for warning in planned.warnings:
+        options.get("report", ignore)(Warned(warning))
+    if dry_run or ref.digest:
+        packed = packing.seal(planned, _hash(planned, cast(Moving, options)).digests, src)
+        return send(packed, packed.root, ref, tags, dry_run, options, action)
+    with places.writing(ref, options) as dst:
+        ahead = cast(Destination | None, capability(dst, Ingester))
+        hashed = _hash(planned, cast(Moving, options), ahead, once=True)
+        packed = packing.seal(planned, hashed.digests, src)
+        names = [str(target.tag) for target in targets]
+        done = _copy(packed, packed.root, dst, names, options, action, hashed.sent)
+    return _transferred(ref, packed, packed.root, names, done)
 
 
 def _copy(
@@ -297,7 +412,16 @@ def _copy(
 
 
 def _copy_referrers(src: ReadableStore, root: Descriptor, dst: Store, options: Connection) -> None:
-    """What refers to the artifact, and what refers to that: a signature may itself be attested."""
+    for found in referrers_of(src, root):
+        _copy(src, found, dst, (), options, "copying referrers")
+
+
+def referrers_of(src: ReadableStore, root: Descriptor) -> Iterator[Descriptor]:
+    """What refers to an artifact, and what refers to that: a signature may itself be attested.
+
+    Raises:
+        UnsupportedError: the store can't tell.
+    """
     lister = capability(src, ReferrerLister)
     if lister is None:
         raise UnsupportedError("the source can't list what refers to an artifact")
@@ -308,7 +432,7 @@ def _copy_referrers(src: ReadableStore, root: Descriptor, dst: Store, options: C
             if found.digest not in seen and is_manifest(found.media_type):
                 seen.add(found.digest)
                 waiting.append(found)
-                _copy(src, found.plain, dst, (), options, "copying referrers")
+                yield found.plain
 
 
 def _rehearse(

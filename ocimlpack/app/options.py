@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from typing import TypedDict
+from typing import TYPE_CHECKING, TypedDict
 
 from ocimlpack.progress import Reporter
 from ocimlpack.stores.settings import FallbackMode
+
+if TYPE_CHECKING:
+    from ocimlpack.model.options import Form
 
 StrPath = str | os.PathLike[str]
 
@@ -63,41 +66,62 @@ class Connection(Oracle, total=False):
     report: Reporter
 
 
-class Packing(TypedDict, total=False):
-    """How a folder becomes an artifact.
+class Describing(TypedDict, total=False):
+    """How a model's files become an artifact, wherever they are.
 
     Attributes:
-        file: a `model.yaml` whose fields override what is detected; default is the one in the
-            folder, if there is one.
+        file: a `model.yaml`, or a Kitfile or modctl's Modelfile in its place: it overrides what is
+            detected, and may say which files are packed; default is the one in the folder.
         name: the model's name.
         version: the model's version.
         license: an SPDX expression.
+        base: the location of the model that this one was made from. Its digest is recorded, and its
+            name if others can know it: that of a place in a registry or a bucket. With a digest in
+            it, nothing is asked for.
         annotations: annotations of the manifest.
         include: glob patterns; only files that match one are packed.
         exclude: glob patterns; files that match one are left out.
         artifact_type: the manifest's artifactType, for a custom artifact; `none` for none.
         config: `FILE:MEDIATYPE`, the config blob of a custom artifact.
         created: an RFC 3339 time to record; default is SOURCE_DATE_EPOCH, and without that no time.
-        dereference: pack what a link points to, also outside the folder.
         image_config: write the config as that of a container image, for registries that take no
             other.
-        rehash: read every file, also those that are unchanged since they were packed before.
+        format: what the model is written as: `modelpack` (the default), `image`, or `both`, an
+            index that lists the one and the other.
+        platforms: what an image is for, such as `linux/arm64`; default is both that clusters have.
     """
 
     file: StrPath | None
     name: str | None
     version: str | None
     license: str | None
+    base: str | None
     annotations: Mapping[str, str]
     include: Sequence[str]
     exclude: Sequence[str]
     artifact_type: str | None
     config: str | None
     created: str | None
-    dereference: bool
     image_config: bool
+    format: Form | None
+    platforms: Sequence[str]
+
+
+class Packing(Describing, total=False):
+    """How a folder becomes an artifact.
+
+    Attributes:
+        dereference: pack what a link points to, also outside the folder.
+        rehash: read every file, also those that are unchanged since they were packed before.
+    """
+
+    dereference: bool
     rehash: bool
 
 
 class Moving(Packing, Connection, total=False):
     """Both: for what packs a folder and sends it somewhere."""
+
+
+class Importing(Describing, Connection, total=False):
+    """The same for what takes a model's files from somewhere else."""

@@ -10,21 +10,17 @@ from ocimlpack.app import fallback, places
 from ocimlpack.app.fallback import Known
 from ocimlpack.app.options import Connection, StrPath
 from ocimlpack.app.results import Pulled
-from ocimlpack.errors import InputError, InvalidContentError, UnsupportedError
-from ocimlpack.model import receipt
-from ocimlpack.model.artifact import Member, members
+from ocimlpack.errors import InputError, UnsupportedError
+from ocimlpack.model import readers, receipt
+from ocimlpack.model.artifact import Member
 from ocimlpack.model.names import selector
+from ocimlpack.model.readers import Content
 from ocimlpack.model.unpack import Folder
-from ocimlpack.progress import Began, Ended, Moved, Planned, ignore
-from ocimlpack.spec.descriptor import Descriptor
+from ocimlpack.progress import Began, Ended, Moved, Planned, Reporter, Warned, ignore
 from ocimlpack.spec.digest import Digest
-from ocimlpack.spec.manifest import Index, Manifest
-from ocimlpack.spec.mediatypes import is_manifest
 from ocimlpack.spec.reference import Kind, Reference
 from ocimlpack.stores import home
 from ocimlpack.stores import open as stores
-from ocimlpack.stores.base import ReadableStore
-from ocimlpack.stores.graph import read_manifest
 from ocimlpack.stores.layout import LayoutStore
 from ocimlpack.stores.verify import chunks
 from ocimlpack.transfer import copy as transfer
@@ -78,11 +74,14 @@ def _pull(
     report = options.get("report", ignore)
     with places.found(ref, options) as (store, root):
         known.digest = root.digest
-        manifest = _artifact(store, root)
+        manifest = readers.manifest_in(store, root)
+        content = readers.understand(store, manifest)
+        warn(content, report)
         pinned = places.pinned(ref, root)
         with Folder(
             destination,
             manifest,
+            content.members,
             reference=pinned,
             include=include,
             exclude=exclude,
@@ -111,6 +110,8 @@ def _pull(
         moved=done.moved,
         kept=folder.kept,
         fallback=known.fallback,
+        format=content.format,
+        notes=content.notes,
     )
 
 
@@ -140,7 +141,9 @@ def read_file(
     ref = places.locate(reference, options)
     report = options.get("report", ignore)
     with places.found(ref, options) as (store, root):
-        member = _only(members(_artifact(store, root)), include, exclude)
+        content = readers.understand(store, readers.manifest_in(store, root))
+        warn(content, report)
+        member = _only(content.members, include, exclude)
         report(Planned("pulling", 1, member.desc.size))
         report(Began(member.path, member.desc.size))
         done = 0
@@ -162,6 +165,8 @@ def read_file(
         size=member.desc.size,
         moved=member.desc.size,
         kept=0,
+        format=content.format,
+        notes=content.notes,
     )
 
 
@@ -183,7 +188,7 @@ def resolve(reference: str, *, cache: StrPath | None = None, **options: Unpack[C
         ref = places.locate(reference, options)
         digest = fallback.reading(ref, options, _digest)
     path = root / digest.algorithm / digest.hex
-    if receipt.pulled(path) == digest:
+    if receipt.holds(path, digest):
         return path
     # On disk before it is handed out: nobody verifies it again after a loss of power.
     pull(str(ref.at(digest)), path, durable=True, **options)
@@ -195,28 +200,17 @@ def _digest(ref: Reference, _: Known, options: Connection) -> Digest:
         return desc.digest
 
 
-def _artifact(store: ReadableStore, root: Descriptor) -> Manifest:
-    """The manifest to pull: an index that lists one is as good as that one."""
-    node = read_manifest(store, root)
-    if isinstance(node, Manifest):
-        return node
-    listed = [each for each in node.manifests if is_manifest(each.media_type)]
-    if len(listed) != 1:
-        raise InputError(
-            f"{root.digest} is an index of {len(listed)} artifacts",
-            hint="pull one of them by its digest: "
-            + ", ".join(str(each.digest) for each in listed[:4]),
-            digest=str(root.digest),
-        )
-    inner = read_manifest(store, listed[0])
-    if isinstance(inner, Index):
-        raise InvalidContentError(f"{root.digest} is an index of indexes", digest=str(root.digest))
-    return inner
+def warn(content: Content, report: Reporter) -> None:
+    """Say what was guessed or left out when an artifact was understood."""
+    for note in content.notes:
+        report(Warned(note))
 
 
 def _only(found: Sequence[Member], include: Sequence[str], exclude: Sequence[str]) -> Member:
     selected = selector(include, exclude)
     chosen = [member for member in found if selected(member.path)]
+    if not chosen and all(member.encoding != "raw" for member in found):
+        raise UnsupportedError("its files are stored in archives; pull it into a folder")
     if len(chosen) != 1:
         names = ", ".join(member.path for member in (chosen or found)[:8])
         raise InputError(

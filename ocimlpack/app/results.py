@@ -95,6 +95,9 @@ class Pulled:
         moved: bytes that were transferred.
         kept: bytes that were there already and found right.
         fallback: whether it is from the fallback, as the registry failed.
+        format: how the artifact is made: modelpack, modelkit, docker-model, ollama, omlmd, image,
+            or files where nothing more is known of it.
+        notes: what was guessed or left out when it was read.
     """
 
     path: str
@@ -105,6 +108,8 @@ class Pulled:
     moved: int
     kept: int
     fallback: bool = False
+    format: str = ""
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,6 +151,50 @@ class InspectedFile:
 
 
 @dataclass(frozen=True, slots=True)
+class InspectedTensor:
+    """One tensor of a file of weights.
+
+    Attributes:
+        name: its name in the file.
+        type: the type of its numbers: ModelPack's name, or the format's own in lower case.
+        shape: its dimensions, the outermost first.
+        count: how many numbers it has.
+        size: its bytes in the file; None where they are elsewhere, compressed or not told apart.
+    """
+
+    name: str
+    type: str
+    shape: tuple[int, ...]
+    count: int
+    size: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class InspectedWeights:
+    """What a file of weights says of itself. None of it is held against a digest.
+
+    Attributes:
+        path: its path in the model.
+        format: how its numbers are stored: safetensors, gguf, onnx, pt, …
+        size: its bytes.
+        parameters: how many numbers there are, those that two tensors share counted once.
+        types: how many of them there are of each type, the most frequent first.
+        facts: what else it says: opset, producer, context length, classes, …
+        tensors: its tensors.
+        problem: why nothing of it can be read; None if it can.
+    """
+
+    path: str
+    format: str
+    size: int
+    parameters: int
+    types: Mapping[str, int]
+    facts: Mapping[str, str]
+    tensors: tuple[InspectedTensor, ...]
+    problem: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Inspected:
     """What inspect found.
 
@@ -161,6 +210,13 @@ class Inspected:
         annotations: the manifest's annotations.
         manifest: the manifest's bytes as text.
         config: the config's bytes as text.
+        format: how the artifact is made, as in `Pulled`; empty where it can't be read.
+        notes: what was guessed or left out when it was read.
+        weights: what its weights say of themselves; None if that was not asked for.
+        facts: what was found beside the config's fields when it was packed: parameters, opset, …
+        origins: how each field and fact is known, where that was recorded: found in the files,
+            given by a person, or guessed.
+        base: the model that it was made from, pinned to its digest; None if none is recorded.
     """
 
     reference: str
@@ -173,6 +229,12 @@ class Inspected:
     annotations: Mapping[str, str]
     manifest: str
     config: str
+    format: str = ""
+    notes: tuple[str, ...] = ()
+    weights: tuple[InspectedWeights, ...] | None = None
+    facts: Mapping[str, str] = field(default_factory=dict)
+    origins: Mapping[str, str] = field(default_factory=dict)
+    base: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

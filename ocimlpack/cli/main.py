@@ -67,6 +67,7 @@ COMMANDS: Final[dict[str, dict[str, Entry]]] = {
         "push": Entry("moving", "push", "Send a folder or a packed model to a registry."),
         "pull": Entry("moving", "pull", "Fetch a model's files, verified."),
         "inspect": Entry("looking", "inspect", "Show what a packed model is."),
+        "diff": Entry("diff", "diff", "Show what differs between two models."),
         "tag": Entry("naming", "tag", "Add tags to a packed model where it is."),
         "tags": Entry("naming", "tags", "List the tags of a repository."),
         "ls": Entry("naming", "ls", "List what is in the local store."),
@@ -76,6 +77,9 @@ COMMANDS: Final[dict[str, dict[str, Entry]]] = {
         "logout": Entry("accounts", "logout", "Forget the credentials for a registry."),
         "repos": Entry("naming", "repos", "List the repositories of a registry."),
         "copy": Entry("moving", "copy", "Copy from any location to any other."),
+        "import": Entry("importing", "import_", "Bring a model from the Hugging Face Hub."),
+        "save": Entry("archives", "save", "Write packed models into one tar archive."),
+        "load": Entry("archives", "load", "Bring what was saved to a place."),
     },
     "Oracle Cloud": {
         "bucket": Entry("bucket", "bucket", "Plan, make and check the bucket for models."),

@@ -13,6 +13,7 @@ from ocimlpack.cli.options import (
     compartment_options,
     fallback_options,
     filter_options,
+    format_options,
     given,
     jobs_option,
     mirror_option,
@@ -78,7 +79,7 @@ def pack(
         moved = moving.pack(
             source, target, tags=tags, dry_run=dry_run, report=report, **given(options)
         )
-    _show_moved(output, moved, "packed")
+    show_moved(output, moved, "packed")
 
 
 @command(
@@ -115,7 +116,7 @@ def push(
         moved = moving.push(
             source, destination, tags=tags, dry_run=dry_run, report=report, **given(options)
         )
-    _show_moved(output, moved, "pushed")
+    show_moved(output, moved, "pushed")
 
 
 @command(
@@ -197,12 +198,14 @@ def pull(
     example="""
     ocimlpack copy minilm:1.0 registry.example.com/team/minilm:1.0
     ocimlpack copy registry.example.com/team/minilm:1.0 oci-archive:minilm.tar:1.0 --referrers
+    ocimlpack copy minilm:1.0 registry.example.com/team/minilm:1.0-image --format image
     """,
 )
 @click.argument("source", metavar="SRC", type=PATH)
 @click.argument("destination", metavar="DST", type=PATH)
 @_tags
 @option("--referrers", is_flag=True, help="Copy signatures and all else that refers to it, too.")
+@format_options("Options", "what it is, digest for digest")
 @_dry_run
 @registry_options
 @compartment_options
@@ -218,7 +221,7 @@ def copy(
     dry_run: bool,
     **options: Any,
 ) -> None:
-    """Copy a packed model from any location to any other, digest for digest."""
+    """Copy a packed model from any location to any other, digest for digest or converted."""
     from ocimlpack.app import moving
 
     with reporting(output) as report:
@@ -231,10 +234,17 @@ def copy(
             report=report,
             **given(options),
         )
-    _show_moved(output, moved, "copied")
+    show_moved(output, moved, "copied")
 
 
-def _show_moved(output: Output, moved: Transferred, verb: str) -> None:
+def show_moved(output: Output, moved: Transferred, verb: str) -> None:
+    """Print what was moved, and where it is.
+
+    Args:
+        output: where to.
+        moved: what was done.
+        verb: what was done, as a participle.
+    """
     for warning in moved.warnings:
         output.warn(warning)
     if moved.dry_run and moved.plan and not output.json:

@@ -261,30 +261,39 @@ def pairs(_: click.Context, __: click.Parameter, values: tuple[str, ...]) -> Map
     return found
 
 
+def format_options(section: str, default: str) -> Callable[[F], F]:
+    """Add what a model is written as.
+
+    Args:
+        section: the help's heading.
+        default: what is done without --format.
+    """
+
+    def decorate(function: F) -> F:
+        function = option(
+            "--platform",
+            "platforms",
+            multiple=True,
+            metavar="OS/ARCH",
+            section=section,
+            help="What an image is for. Repeatable.  [default: linux/amd64 and linux/arm64]",
+        )(function)
+        return option(
+            "--format",
+            type=click.Choice(["modelpack", "image", "both"]),
+            section=section,
+            help="An artifact, a container image for clusters that mount models, or both under "
+            f"one tag.  [default: {default}]",
+        )(function)
+
+    return decorate
+
+
 def packing_options(function: F) -> F:
     """Add how a folder becomes an artifact."""
     section = "Packing a folder"
     decorators: list[Callable[[F], F]] = [
-        option("--name", section=section, help="The model's name."),
-        option("--version", section=section, help="The model's version."),
-        option("--license", metavar="SPDX", section=section, help="Its licence: Apache-2.0."),
-        option(
-            "--annotation",
-            "annotations",
-            multiple=True,
-            metavar="KEY=VALUE",
-            callback=pairs,
-            section=section,
-            help="An annotation of the manifest. Repeatable.",
-        ),
-        option(
-            "--file",
-            type=PATH,
-            metavar="FILE",
-            section=section,
-            help="A model.yaml that overrides what is detected.  [default: DIR/model.yaml]",
-        ),
-        filter_options(section, "packed"),
+        *_describing(section, "DIR"),
         option(
             "--dereference",
             is_flag=True,
@@ -299,6 +308,49 @@ def packing_options(function: F) -> F:
             section=section,
             help="Read all files, also those that are unchanged since they were packed before.",
         ),
+    ]
+    for decorator in reversed(decorators):
+        function = decorator(function)
+    return function
+
+
+def describing_options(function: F) -> F:
+    """Add how files that lie elsewhere become an artifact."""
+    for decorator in reversed(_describing("Packing", "the repository")):
+        function = decorator(function)
+    return function
+
+
+def _describing(section: str, place: str) -> list[Callable[[F], F]]:
+    return [
+        format_options(section, "modelpack"),
+        option("--name", section=section, help="The model's name."),
+        option("--version", section=section, help="The model's version."),
+        option("--license", metavar="SPDX", section=section, help="Its licence: Apache-2.0."),
+        option(
+            "--base",
+            metavar="REF",
+            section=section,
+            help="The model that this one was made from; its digest is recorded.",
+        ),
+        option(
+            "--annotation",
+            "annotations",
+            multiple=True,
+            metavar="KEY=VALUE",
+            callback=pairs,
+            section=section,
+            help="An annotation of the manifest. Repeatable.",
+        ),
+        option(
+            "--file",
+            type=PATH,
+            metavar="FILE",
+            section=section,
+            help="A model.yaml, Kitfile or Modelfile that overrides what is detected.  [default: "
+            f"the one in {place}]",
+        ),
+        filter_options(section, "packed"),
         option(
             "--created",
             metavar="TIME",
@@ -326,9 +378,6 @@ def packing_options(function: F) -> F:
             help="The config blob of a custom artifact.",
         ),
     ]
-    for decorator in reversed(decorators):
-        function = decorator(function)
-    return function
 
 
 def given(options: Mapping[str, Any]) -> Any:

@@ -54,6 +54,10 @@ _VERBS: Final = {
     "packing": "packed",
     "copying": "copied",
     "copying referrers": "copied",
+    "importing": "imported",
+    "saving": "saved",
+    "saving referrers": "saved",
+    "loading": "loaded",
     "verifying": "verified",
 }
 _SPARED: Final[dict[Outcome, str]] = {"skipped": "exists", "mounted": "mounted"}

@@ -8,12 +8,12 @@ import json
 import re
 import textwrap
 import unicodedata
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from ocimlpack.app.diagnosis import Diagnosis, Fact, Finding, Section
-    from ocimlpack.app.results import Inspected, InspectedFile, Transferred
+    from ocimlpack.app.results import Inspected, InspectedFile, InspectedWeights, Transferred
 
 # Controls (C0, DEL, C1), formats (bidi overrides, zero-width characters), lone surrogates, and the
 # separators of lines and paragraphs: an escape sequence can rewrite what a terminal shows, and an
@@ -23,6 +23,11 @@ _UNITS: Final = ("B", "KiB", "MiB", "GiB", "TiB", "PiB")
 _SHORT_DIGEST: Final = 12
 _LISTED: Final = 6
 """Values of a list that text shows; JSON has all of them."""
+
+_SHOWN: Final = 160
+"""Characters that are shown of what a file says of itself; JSON has more."""
+
+_RIGHT: Final = ("SIZE", "TENSORS", "PARAMETERS", "BYTES")
 
 _PAGE: Final = 96
 """Columns of a page that people paste elsewhere."""
@@ -44,8 +49,16 @@ _LABELS: Final = {
     "sourceURL": "Source",
     "datasetsURL": "Datasets",
     "createdAt": "Created",
+    "architectures": "Class",
+    "parameters": "Exact count",
+    "frameworks": "Framework",
 }
 """What the fields of a model's config are called, in the order in which they are shown."""
+
+
+_ORIGINS: Final = {"found": " (from the files)", "given": " (given)", "guessed": " (guessed)"}
+_SHOWN_ABOVE: Final = ("ocimlpack.", "org.opencontainers.image.base.")
+"""Annotations that a line of its own tells of."""
 
 
 def escape(text: str) -> str:
@@ -93,13 +106,15 @@ def width(text: str) -> int:
     )
 
 
-def table(headers: Sequence[str], rows: Iterable[Sequence[str]], right: str = "SIZE") -> list[str]:
+def table(
+    headers: Sequence[str], rows: Iterable[Sequence[str]], right: Collection[str] = _RIGHT
+) -> list[str]:
     """Lines of a table.
 
     Args:
         headers: the columns' names.
         rows: the cells; unsafe characters in them are escaped.
-        right: the name of the column that is aligned to the right.
+        right: the names of the columns that are aligned to the right.
     """
     cells = [list(headers), *([escape(cell) for cell in row] for row in rows)]
     widths = [max(map(width, column)) for column in zip(*cells, strict=True)]
@@ -108,7 +123,7 @@ def table(headers: Sequence[str], rows: Iterable[Sequence[str]], right: str = "S
         padded = []
         for header, cell, room in zip(headers, row, widths, strict=True):
             space = " " * (room - width(cell))
-            padded.append(space + cell if header == right else cell + space)
+            padded.append(space + cell if header in right else cell + space)
         lines.append("  ".join(padded).rstrip())
     return lines
 
@@ -152,6 +167,50 @@ def files(listed: Sequence[InspectedFile]) -> list[str]:
     return table(("KIND", "SIZE", "DIGEST", "PATH"), rows)
 
 
+def weights(found: Sequence[InspectedWeights]) -> list[str]:
+    """The tensors of all files of weights, then what else the files say, and the totals by type."""
+    if not found:
+        return ["no weights with a header that can be read"]
+    rows = [
+        (file.path, each.name, each.type, f"[{', '.join(map(str, each.shape))}]", _bytes(each.size))
+        for file in found
+        for each in file.tensors
+    ]
+    lines = [*table(("FILE", "TENSOR", "TYPE", "SHAPE", "BYTES"), rows), ""] if rows else []
+    for file in found:
+        about = "damaged" if file.problem else f"{file.parameters:,} parameters"
+        lines.append(escape(f"{file.path}: {file.format}, {size(file.size)}, {about}"))
+        lines += [escape(f"  {name}: {_cut(value)}") for name, value in file.facts.items()]
+    totals: dict[str, list[int]] = {}
+    for file in found:
+        for each in file.tensors:
+            total = totals.setdefault(each.type, [0, 0, 0])
+            total[0] += 1
+            total[2] += each.size or 0
+        for name, number in file.types.items():
+            totals[name][1] += number
+    counted = [
+        (name, *(f"{number:,}" for number in numbers))
+        for name, numbers in sorted(totals.items(), key=lambda item: -item[1][1])
+    ]
+    columns = ("TYPE", "TENSORS", "PARAMETERS", "BYTES")
+    return [*lines, "", *table(columns, counted)] if counted else lines
+
+
+def problems(found: Sequence[InspectedWeights]) -> list[str]:
+    """A sentence for each file whose header can't be read."""
+    return [f"{file.path} seems to be damaged: {file.problem}" for file in found if file.problem]
+
+
+def _bytes(count: int | None) -> str:
+    return "-" if count is None else f"{count:,}"
+
+
+def _cut(text: str) -> str:
+    line = " ".join(text.split())
+    return line if len(line) <= _SHOWN else f"{line[:_SHOWN]}…"
+
+
 def inspected(found: Inspected) -> list[str]:
     """What an artifact is: its facts, a line for each, then its files."""
     lines = facts(_facts(found))
@@ -165,9 +224,18 @@ def _facts(found: Inspected) -> Iterator[tuple[str, str]]:
     for key in (*_LABELS, *(key for key in found.model if key not in _LABELS)):
         value = found.model.get(key)
         if value not in (None, "", [], (), {}):
-            yield _LABELS.get(key) or escape(_spaced(key)), _words(value)
+            yield label(key), _known(found.origins, key, value)
+    for key, text in found.facts.items():
+        yield label(key), _known(found.origins, key, number(text))
+    if found.base:
+        yield "Base", found.base
+    if found.format:
+        yield "Packaging", found.format
+    for note in found.notes:
+        yield "Note", note
     yield "Size", size(found.size)
-    yield "Files", f"{len(found.files):,}"
+    # Of an image, what is in the layers is known only when they are read.
+    yield "Layers" if found.format == "image" else "Files", f"{len(found.files):,}"
     if found.tags:
         yield "Tags", ", ".join(found.tags)
     yield "Digest", found.digest
@@ -175,23 +243,45 @@ def _facts(found: Inspected) -> Iterator[tuple[str, str]]:
         yield "Type", found.artifact_type
     yield "Reference", found.reference
     for key, value in found.annotations.items():
-        yield "Annotation", f"{key}={value}"
+        if not key.startswith(_SHOWN_ABOVE):
+            yield "Annotation", f"{key}={value}"
+
+
+def _known(origins: Mapping[str, str], key: str, value: Any) -> str:
+    """A value, and how it is known."""
+    if isinstance(value, Mapping):
+        return "; ".join(
+            f"{_spaced(str(name)).lower()}: {_known(origins, str(name), each)}"
+            for name, each in value.items()
+        )
+    return words(value) + _ORIGINS.get(origins.get(key, ""), "")
+
+
+def number(text: str) -> str:
+    """A whole number with its thousands told apart; other text as it is."""
+    return f"{int(text):,}" if text.isascii() and text.isdigit() else text
 
 
 def _spaced(key: str) -> str:
     """`inputTypes` as `Input types`."""
-    words = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", " ", key).lower()
-    return words[:1].upper() + words[1:]
+    spaced = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", " ", key).lower()
+    return spaced[:1].upper() + spaced[1:]
 
 
-def _words(value: Any) -> str:
+def label(key: str) -> str:
+    """What a field of a model's config is called."""
+    return _LABELS.get(key) or escape(_spaced(key))
+
+
+def words(value: Any) -> str:
+    """A field's value on one line; of long lists, the first few items."""
     if isinstance(value, str):
         return value
     if isinstance(value, (list, tuple)):
         more = f" and {len(value) - _LISTED:,} more" if len(value) > _LISTED else ""
-        return ", ".join(map(_words, value[:_LISTED])) + more
+        return ", ".join(map(words, value[:_LISTED])) + more
     if isinstance(value, Mapping):
-        return "; ".join(f"{_spaced(str(key)).lower()}: {_words(value[key])}" for key in value)
+        return "; ".join(f"{_spaced(str(key)).lower()}: {words(value[key])}" for key in value)
     if isinstance(value, bool):
         return "yes" if value else "no"
     return str(value)

@@ -159,6 +159,15 @@ def read_taxonomy(text: str) -> tuple[str | None, str | None]:
     return _text(value.get("library_name")), _text(value.get("pipeline_tag"))
 
 
+def read_bases(text: str) -> tuple[str, ...]:
+    """The models that a README's front matter says this one was made from, by the hub's names.
+
+    Raises:
+        InvalidContentError: there is front matter, and it can't be read.
+    """
+    return _texts(_front_matter(text).get("base_model"))
+
+
 def _measured(result: Mapping[str, Any]) -> dict[str, str]:
     """The metrics of one result of a `model-index`."""
     dataset = result.get("dataset")

@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Final, Literal
 
 from ocimlpack.errors import InputError
 from ocimlpack.model import times
+from ocimlpack.spec.descriptor import Platform
 from ocimlpack.spec.digest import Digest
-from ocimlpack.spec.gojson import decode, encode
+from ocimlpack.spec.gojson import decode, encode, sorted_map
 
 Value = str | bool | tuple[str, ...]
 Fields = Mapping[str, Value]
@@ -97,26 +99,33 @@ def encode_config(fields: Fields, diff_ids: Sequence[Digest]) -> bytes:
     )
 
 
-def encode_image_config(fields: Fields, diff_ids: Sequence[Digest]) -> bytes:
+def encode_image_config(
+    fields: Fields,
+    diff_ids: Sequence[Digest],
+    platform: Platform | None = None,
+    labels: Mapping[str, str] = MappingProxyType({}),
+) -> bytes:
     """The config of a container image that says of the model what the other config would say.
 
-    For registries that take images alone. What an image's config needs is there, and the model's
-    own fields are beside it, which those who don't know them have to ignore:
+    For registries that take images alone, and for images. What an image's config needs is there,
+    and the model's own fields are beside it, which those who don't know them have to ignore:
     https://github.com/opencontainers/image-spec/blob/v1.1.1/config.md
 
     Args:
         fields: what is known of the model; empty values are left out.
         diff_ids: the digests of the layers, in the manifest's order.
+        platform: the machines that it is for; None for what runs nowhere.
+        labels: what the image says of itself to those who know nothing of models.
     """
     model = decode(encode_config(fields, diff_ids), "the config")
     created = {"created": fields["createdAt"]} if fields.get("createdAt") else {}
+    # These are the words of builders for what is no program.
+    machine = platform.to_json() if platform else {"architecture": "unknown", "os": "unknown"}
     return encode(
         {
             **created,
-            # It runs nowhere. These are the words of builders for what is no program.
-            "architecture": "unknown",
-            "os": "unknown",
-            "config": model["config"],
+            **machine,
+            "config": ({"Labels": sorted_map(labels)} if labels else {}) | model["config"],
             "rootfs": {"type": "layers", "diff_ids": [str(each) for each in diff_ids]},
             "descriptor": model["descriptor"],
             "modelfs": model["modelfs"],

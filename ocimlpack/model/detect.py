@@ -3,37 +3,33 @@
 from __future__ import annotations
 
 import re
-from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import BinaryIO, Final
+from typing import Final, TypeVar
 
 from ocimlpack.errors import InvalidContentError
-from ocimlpack.model import card
+from ocimlpack.model import card, facts, parameters
 from ocimlpack.model.config import Value, param_size, precisions
 from ocimlpack.model.formats import Role, is_lfs_pointer, weight_rank
-from ocimlpack.model.headers import Header, Tensor, gguf, onnx, safetensors
+from ocimlpack.model.headers import Header
+from ocimlpack.model.headers.ggml import is_quantized
+from ocimlpack.model.headers.table import has_header, read_header
 from ocimlpack.model.licenses import recognise
 from ocimlpack.model.tree import Entry
 from ocimlpack.spec.gojson import decode
 
-_READERS: Final[Mapping[str, Callable[[BinaryIO, int], Header]]] = {
-    "safetensors": safetensors.read,
-    "gguf": gguf.read,
-    "onnx": onnx.read,
-}
 _MAX_CONFIG: Final = 10_000_000
 _MAX_INDEX: Final = 100_000_000
 _MAX_TEXT: Final = 1_000_000
 
+_GUESSED: Final = frozenset({"architecture", "inputTypes", "outputTypes"})
+"""Fields that follow from a `config.json`, a GGUF's keys, or the card's task."""
+
 _LICENSE_NAME: Final = re.compile(r"(?:licen[cs]e|copying)(?:\.(?:txt|md))?", re.IGNORECASE)
 _INDEX_NAME: Final = "model.safetensors.index.json"
-_SPLIT: Final = re.compile(r"-\d{5}-of-\d{5}(?=\.)")
 
-# With weights packed several to a number, as 4-bit methods do, shapes say nothing about how many
-# parameters there are. From this share on, whole numbers are taken for packed ones.
-_PACKED_SHARE: Final = 0.05
-_PACKED: Final = frozenset({"uint8", "int32", "uint32"})
+
+Said = TypeVar("Said")
 
 
 @dataclass(slots=True)
@@ -66,10 +62,14 @@ class Detected:
 
     Attributes:
         fields: fields of the config.
+        facts: what the config has no field for, by the names that `facts` has.
+        guessed: the fields that no file says: they were concluded from others.
         warnings: what a person should know.
     """
 
     fields: Mapping[str, Value]
+    facts: Mapping[str, str]
+    guessed: frozenset[str]
     warnings: tuple[str, ...]
 
 
@@ -84,14 +84,19 @@ def detect(items: Sequence[Item]) -> Detected:
     detector = _Detector(items)
     fields = detector.fields()
     detector.check_weights()
-    return Detected(fields, tuple(detector.warnings))
+    guessed = detector.guessed & fields.keys()
+    return Detected(fields, detector.facts(fields), guessed, tuple(detector.warnings))
 
 
 class _Detector:
     def __init__(self, items: Sequence[Item]) -> None:
         self._items = {item.path: item for item in items}
         self._indexes: dict[str, frozenset[str]] = {}
+        self._format: str | None = None
+        self._main: Mapping[str, Header] = {}
+        self._counted: Mapping[str, Header] = {}
         self.warnings: list[str] = []
+        self.guessed = _GUESSED
         self._headers = self._read_headers()
         self._check_external()
         self._check_indexes()
@@ -99,19 +104,21 @@ class _Detector:
     def _read_headers(self) -> dict[str, Header]:
         headers = {}
         for path, item in self._items.items():
-            read = _READERS.get(item.role.format or "")
             if is_lfs_pointer(item.head):
                 self.warnings.append(
                     f"{path} is a pointer of Git LFS, not the file itself; `git lfs pull` gets it"
                 )
-            elif item.role.kind == "weight" and read and _has_header(path, item.role.format):
+            elif item.role.kind == "weight" and has_header(path, item.role.format):
                 try:
-                    with item.entry.blob.open() as stream:
-                        headers[path] = read(stream, item.entry.size)
+                    with item.entry.blob.browse() as stream:
+                        header = read_header(path, item.role.format, stream, item.entry.size)
                 except InvalidContentError as error:
                     self.warnings.append(
                         f"{path} seems to be damaged, and nothing is taken from it: {error.message}"
                     )
+                else:
+                    if header is not None:
+                        headers[path] = header
         return headers
 
     def _check_external(self) -> None:
@@ -186,17 +193,32 @@ class _Detector:
             fields.pop("precision", None)
         fields.update(_from_headers(headers))
         fields.update(self._from_file("README.md", _read_card))
-        counts = self._counts(headers, main)
-        if (precision := precisions(counts)) and not any(map(_is_block, counts)):
+        self._format, self._main = main, headers
+        self._counted = self._loaded(headers) if main == "safetensors" else headers
+        counts = parameters.count(self._counted, main)
+        if (precision := precisions(counts)) and not any(map(is_quantized, counts)):
             fields["precision"] = precision
-        if _is_countable(counts, fields) and (size := param_size(sum(counts.values()))):
+        quantization = fields.get("quantization")
+        if parameters.is_countable(counts, quantization, main) and (
+            size := param_size(sum(counts.values()))
+        ):
             fields["paramSize"] = size
+        if weights and weights[0].path not in headers:
+            self.guessed |= {"format"}  # by its name
         return fields
 
-    def _counts(self, headers: Mapping[str, Header], format: str | None) -> Counter[str]:
-        if format == "safetensors":
-            return _sum_folders(self._loaded(headers))
-        return _agreed(headers)
+    def facts(self, fields: Mapping[str, Value]) -> dict[str, str]:
+        """What the config has no field for; later sources win over earlier ones."""
+        found = {
+            **facts.from_headers(self._main.values()),
+            **self._from_file("config.json", facts.from_config),
+            **self._from_file("README.md", facts.from_card),
+            "tensors": len(parameters.tensors(self._counted, self._format)),
+        }
+        counts = parameters.count(self._counted, self._format)
+        if parameters.is_countable(counts, fields.get("quantization"), self._format):
+            found["parameters"] = sum(counts.values())
+        return facts.usable(found)
 
     def _loaded(self, headers: Mapping[str, Header]) -> dict[str, Header]:
         """The headers of the files that a loader takes: where there is an index, those it names.
@@ -221,14 +243,16 @@ class _Detector:
         license = found.pop() if len(found) == 1 else None
         return {"licenses": (license,)} if license else {}
 
-    def _from_file(self, name: str, read: Callable[[bytes], dict[str, Value]]) -> dict[str, Value]:
+    def _from_file(self, name: str, read: Callable[[bytes], dict[str, Said]]) -> dict[str, Said]:
         item = self._named(name)
         if item is None or item.entry.size > _MAX_CONFIG or is_lfs_pointer(item.head):
             return {}
         try:
             return read(item.entry.blob.head(_MAX_CONFIG))
         except InvalidContentError as error:
-            self.warnings.append(f"{item.path} is not taken into account: {error.message}")
+            warning = f"{item.path} is not taken into account: {error.message}"
+            if warning not in self.warnings:
+                self.warnings.append(warning)
             return {}
 
     def _named(self, name: str) -> Item | None:
@@ -239,16 +263,6 @@ class _Detector:
 
 def _read_card(raw: bytes) -> dict[str, Value]:
     return card.read_card(raw.decode("utf-8", "replace"))
-
-
-def _is_block(name: str) -> bool:
-    """Whether this is one of GGUF's quantised types, whose name goes under `quantization`."""
-    return name.startswith("ggml-")
-
-
-def _has_header(path: str, format: str | None) -> bool:
-    """External data counts as ONNX, too, and has no header."""
-    return format != "onnx" or path.lower().endswith(".onnx")
 
 
 def _from_headers(headers: Mapping[str, Header]) -> dict[str, Value]:
@@ -263,44 +277,3 @@ def _from_headers(headers: Mapping[str, Header]) -> dict[str, Value]:
     return card.usable(
         {name: (value,) if name in listed else value for name, value in agreed.items()}
     )
-
-
-def _sum_folders(headers: Mapping[str, Header]) -> Counter[str]:
-    """Numbers by type over all shards.
-
-    In one folder, a tensor is counted once by its name: variants of the same weights lie side by
-    side. Folders are parts of one model, as in a pipeline of several networks.
-    """
-    folders: dict[str, dict[str, Tensor]] = {}
-    for path, header in headers.items():
-        known = folders.setdefault(path.rpartition("/")[0], {})
-        for name, tensor in header.tensors.items():
-            known.setdefault(name, tensor)
-    return _count(tensor for folder in folders.values() for tensor in folder.values())
-
-
-def _agreed(headers: Mapping[str, Header]) -> Counter[str]:
-    """Numbers by type of the one model that the files hold; none if they hold different ones.
-
-    A file is a whole model here, or one of the parts that `-00001-of-00003` marks.
-    """
-    models: dict[str, list[Tensor]] = {}
-    for path, header in headers.items():
-        if header.role is None:
-            models.setdefault(_SPLIT.sub("", path), []).extend(header.tensors.values())
-    counts = [_count(tensors) for tensors in models.values()]
-    return counts[0] if counts and all(each == counts[0] for each in counts) else Counter()
-
-
-def _count(tensors: Iterable[Tensor]) -> Counter[str]:
-    counts: Counter[str] = Counter()
-    for tensor in tensors:
-        counts[tensor.type] += tensor.count
-    return counts
-
-
-def _is_countable(counts: Mapping[str, int], fields: Mapping[str, Value]) -> bool:
-    if not fields.get("quantization") or fields.get("format") == "gguf":
-        return True
-    packed = sum(count for name, count in counts.items() if name in _PACKED)
-    return packed < _PACKED_SHARE * sum(counts.values())

@@ -7,9 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from ocimlpack.model.bundle import BundleBlob
 from ocimlpack.model.digests import DigestCache
-from ocimlpack.model.source import SourceBlob
+from ocimlpack.model.source import Recognisable
 from ocimlpack.progress import Began, Ended, Moved, Outcome, Planned, Reporter
 from ocimlpack.spec.digest import Digest
 from ocimlpack.stores.base import CHUNK
@@ -19,9 +18,6 @@ from ocimlpack.transfer.ahead import Destination, Source
 _TINY: Final = CHUNK
 """Bytes below which files are hashed one after the other: with so little to do between two calls of
 the system, threads only wait for each other."""
-
-_FILES: Final = (SourceBlob, BundleBlob)
-"""Content that the cache of digests can know."""
 
 
 @dataclass(slots=True)
@@ -44,6 +40,7 @@ def hash_sources(
     report: Reporter,
     cache: DigestCache | None,
     destination: Destination | None = None,
+    once: bool = False,
 ) -> Hashed:
     """The SHA-256 digest of each source.
 
@@ -53,6 +50,7 @@ def hash_sources(
         report: gets the progress events, of what has to be read.
         cache: knows the digests of files that are unchanged since; those are not read.
         destination: where large ones are sent while they are hashed.
+        once: whether reading costs as much as sending does, so that each is read only once.
 
     Raises:
         ConflictError: a file was changed meanwhile.
@@ -70,7 +68,12 @@ def hash_sources(
     first = [source for source in unread if source not in at_once]
     found.digests |= _hash(first, jobs, report, memory)
     if destination and at_once:
-        sent = ahead.send(
+        sending = ahead.send
+        if once:
+            from ocimlpack.transfer import passing  # late: folders are sent by the other way
+
+            sending = passing.send
+        sent = sending(
             at_once,
             destination,
             jobs=jobs,
@@ -97,7 +100,7 @@ class _Memory:
                 (
                     (source.blob.source, source.blob.seen, digest)
                     for source, digest in digests.items()
-                    if isinstance(source.blob, _FILES)
+                    if isinstance(source.blob, Recognisable)
                 ),
                 self.began,
             )
@@ -106,7 +109,7 @@ class _Memory:
 def _known(sources: Sequence[Source], cache: DigestCache | None) -> dict[str, Digest]:
     if cache is None:
         return {}
-    blobs = {each.name: each.blob for each in sources if isinstance(each.blob, _FILES)}
+    blobs = {each.name: each.blob for each in sources if isinstance(each.blob, Recognisable)}
     known = cache.find((blob.source, blob.seen) for blob in blobs.values())
     return {name: known[blob.source] for name, blob in blobs.items() if blob.source in known}
 

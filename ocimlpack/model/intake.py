@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import BinaryIO
 
 from ocimlpack.errors import IntegrityError, InvalidContentError
-from ocimlpack.model import archive
+from ocimlpack.model import inside, overlay
+from ocimlpack.model.archive import Item, unpacked_limit
 from ocimlpack.model.artifact import Member, clashing
 from ocimlpack.model.beneath import Root, reading, writing
 from ocimlpack.model.fresh import Fresh
 from ocimlpack.model.names import collisions
+from ocimlpack.model.overlay import Changes
 from ocimlpack.model.receipt import Entry
-from ocimlpack.model.staging import Staging, Unpacked
+from ocimlpack.model.staging import LAYERS, Staging, Unpacked
 from ocimlpack.model.standing import Standing
 from ocimlpack.spec.digest import Digest
 from ocimlpack.stores import duplicate
@@ -51,7 +54,9 @@ class Intake:
         if member.encoding == "raw":
             right = self._standing.right(member.path, member.desc.digest)
             return Unpacked((entry_of(member),), ()) if right else None
-        files = self._standing.unpacked(member.desc.digest)
+        if self._standing.is_empty(member.origin):
+            return Unpacked((), (), empty=True)
+        files = self._standing.unpacked(member.origin)
         return Unpacked(files, ()) if files else None
 
     def missing(self, member: Member) -> int:
@@ -80,8 +85,9 @@ class Intake:
         if staging is None:
             return None
         if member.encoding != "raw":
-            noted = staging.noted(member.desc.digest) if staging.inherited else None
-            return noted if noted and all(_right(staging.root, e) for e in noted.files) else None
+            noted = staging.noted(member.origin) if staging.inherited else None
+            there = noted and all(_right(staging.root, e, _area(member)) for e in noted.files)
+            return noted if there else None
         entry = entry_of(member)
         left = staging.inherited and _right(staging.root, entry)
         return Unpacked((entry,), ()) if left or self._copied(entry, staging, others) else None
@@ -143,34 +149,95 @@ class Intake:
     def _unpack(self, member: Member, stream: BinaryIO, staging: Staging) -> Unpacked:
         """Write all files. They count only when all of the archive was verified."""
         found: list[Entry] = []
+        named: dict[str, Entry] = {}
         folders: list[str] = []
-        whole = True
+        changes, whole, area = Changes(), True, _area(member)
         try:
-            for item, content in archive.read(stream, member.desc, member.encoding):
-                _check_confined(member, item)
+            for item, content in inside.items(member, stream):
+                if member.level is not None and changes.take(item):
+                    continue
                 if not self._is_wanted(member, item):
                     whole = False
                 elif item.is_folder:
                     folders.append(item.path)
+                elif item.hard:
+                    found.append(_linked(item, named, staging, area))
                 else:
                     staging.require(item.size, item.path)
                     hashed = _Hashed(content)
-                    staging.write(item.path, hashed, executable=item.executable)
+                    staging.write(area + item.path, hashed, executable=item.executable)
                     mode = 0o755 if item.executable else 0o644
                     found.append(Entry(item.path, item.size, hashed.digest, mode))
+                if found and member.below:
+                    named[found[-1].path] = found[-1]
             if clash := collisions(entry.path for entry in found):
                 raise clashing(*clash[0])
         except BaseException:
-            staging.discard(entry.path for entry in found)
+            staging.discard(area + entry.path for entry in found)
             raise
-        layer = member.desc.digest
+        layer = member.origin
         files = tuple(replace(each, layer=layer) if whole else each for each in found)
-        unpacked = Unpacked(files, _empty(folders, [entry.path for entry in files]))
-        if whole:
-            staging.note(layer, unpacked)
+        bare = _empty(folders, [entry.path for entry in files])
+        if not whole:
+            return Unpacked(files, bare, changes)
+        unpacked = Unpacked.whole(files, bare, changes)
+        staging.note(layer, unpacked)
         return unpacked
 
-    def _is_wanted(self, member: Member, item: archive.Item) -> bool:
+    def lay_over(self, done: Mapping[Member, Unpacked]) -> Unpacked:
+        """Bring the layers of an image together: what is seen in the end gets its final place.
+
+        Raises:
+            InvalidContentError: a link in them leads to what is no file, or links are to out of
+                proportion much.
+            OcimlpackError: as `take` says.
+        """
+        layers = sorted(done, key=lambda member: member.level or 0)
+        read = [done[member] for member in layers]
+        merged = overlay.merge(
+            [overlay.Layer(each.files, each.folders, each.changes) for each in read]
+        )
+        seen = merged.files
+        copies = {path: found for path, found in seen.items() if path != found[1].path}
+        limit = sum(unpacked_limit(member.desc.size) for member in layers)
+        if sum(entry.size for _, entry in copies.values()) > limit:
+            raise InvalidContentError(f"the image's links are to more than {limit:,} bytes")
+        for path, (number, entry) in copies.items():
+            self._bring(layers[number], entry, path)
+        for path, (number, entry) in seen.items():
+            if path not in copies:
+                self._bring(layers[number], entry, path)
+        # Of a layer that is covered in part, not all files are there.
+        own = Counter(number for path, (number, _) in seen.items() if path not in copies)
+        whole = {
+            number
+            for number, each in enumerate(read)
+            if own[number] == len(each.files) and not each.changes
+        }
+        files = tuple(
+            replace(
+                entry,
+                path=path,
+                layer=entry.layer if number in whole and path not in copies else None,
+            )
+            for path, (number, entry) in seen.items()
+        )
+        return Unpacked(files, _empty(merged.folders, seen))
+
+    def _bring(self, member: Member, entry: Entry, path: str) -> None:
+        """Let a file of a layer be at its final path, unless it is there."""
+        if self._standing and self._standing.right(path, entry.digest):
+            return
+        staging, area = self._staging(member), _area(member)
+        there = self._standing and self._standing.right(entry.path, entry.digest)
+        if self._standing and there:
+            _duplicate(self._standing.root, entry.path, replace(entry, path=path), staging)
+        elif path != entry.path:
+            _duplicate(staging.root, area + entry.path, replace(entry, path=path), staging)
+        else:
+            staging.place(area + entry.path, path)
+
+    def _is_wanted(self, member: Member, item: Item) -> bool:
         return member.single or self._selected(f"{item.path}/" if item.is_folder else item.path)
 
 
@@ -213,18 +280,37 @@ def _fill(entry: Entry, blob: Blob, staging: Staging) -> None:
         staging.write(entry.path, chunks(stream, entry.desc), executable=executable)
 
 
-def _check_confined(member: Member, item: archive.Item) -> None:
-    if member.confined and not f"{item.path}/".startswith(f"{member.path}/"):
+def _area(member: Member) -> str:
+    """How paths begin in the staging folder of what may be covered by another layer."""
+    return "" if member.level is None else f"{LAYERS}/{member.origin.hex}/"
+
+
+def _linked(item: Item, found: Mapping[str, Entry], staging: Staging, area: str) -> Entry:
+    """Another name for a file of the same archive, as a file of its own."""
+    target = found.get(item.link or "")
+    if target is None:
         raise InvalidContentError(
-            f"archive {member.desc.digest}: {item.path!r:.150} is not in the folder "
-            f"{member.path!r} that it is of",
-            digest=str(member.desc.digest),
+            f"{item.path!r:.150} is a link to {item.link!r:.150}, which is not selected"
         )
+    entry = replace(target, path=item.path)
+    _duplicate(staging.root, area + target.path, replace(entry, path=area + item.path), staging)
+    return entry
 
 
-def _right(root: Root, entry: Entry) -> bool:
+def _duplicate(root: Root, path: str, entry: Entry, staging: Staging) -> None:
+    """Let a file have the content of another one, which has the same digest."""
+    staging.require(entry.size, entry.path)
+    with reading(path):
+        file = root.open(path)
+    if file is None:
+        raise InvalidContentError(f"{path} was removed meanwhile")
+    with file:
+        _fill(entry, _OpenFile(file), staging)
+
+
+def _right(root: Root, entry: Entry, area: str = "") -> bool:
     with reading(entry.path):
-        file = root.open(entry.path)
+        file = root.open(area + entry.path)
     if file is None:
         return False
     try:

@@ -12,15 +12,14 @@ import hashlib
 import posixpath
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Final
+from typing import Final, Protocol
 
 from ocimlpack.model.bundle import BundleBlob, Part
-from ocimlpack.model.source import SourceBlob
 from ocimlpack.spec import mediatypes
 from ocimlpack.spec.descriptor import Descriptor
 from ocimlpack.spec.digest import Digest
 from ocimlpack.spec.gojson import encode
+from ocimlpack.stores.base import Blob
 
 MAX_FILES: Final = 1024
 """Files up to which each is a layer of its own. Each costs a push two or three requests, and every
@@ -42,8 +41,8 @@ _MEAN_BYTES: Final = 2**24
 _MEAN_PARTS: Final = 1024
 
 _EPOCH: Final = "1970-01-01T00:00:00Z"
-_REGULAR_FILE: Final = 0
-_FOLDER: Final = 5
+REGULAR_FILE: Final = 0
+FOLDER: Final = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,16 +54,16 @@ class PlannedFile:
         kind: what it is for.
         size: bytes.
         mode: the permission bits that it will be unpacked with.
-        source: where it lies.
         blob: its content; opening it fails once the file is no longer what it was.
+        digest: its content's digest, if that is known beforehand.
     """
 
     path: str
     kind: mediatypes.Kind
     size: int
     mode: int
-    source: Path
-    blob: SourceBlob
+    blob: Blob
+    digest: Digest | None = None
 
     @property
     def name(self) -> str:
@@ -76,11 +75,16 @@ class PlannedFile:
         """Itself."""
         return (self,)
 
+    @property
+    def taken(self) -> Blob | None:
+        """Itself, if it lies in a store."""
+        return self.blob if self.digest else None
+
     def layer(self, digest: Digest) -> Descriptor:
         """The layer that this file is, once its digest is known."""
         annotations = {
             mediatypes.FILEPATH: self.path,
-            mediatypes.FILE_METADATA: _metadata(self.path, self.mode, self.size, _REGULAR_FILE),
+            mediatypes.FILE_METADATA: file_metadata(self.path, self.mode, self.size, REGULAR_FILE),
             mediatypes.TITLE: self.path,
         }
         return Descriptor(mediatypes.model_layer(self.kind), digest, self.size, annotations)
@@ -94,16 +98,20 @@ class PlannedBundle:
         kind: what they are for.
         files: in the order of their paths; more than one.
         blob: the archive.
+        digest: the archive's digest, if that is known beforehand.
+        taken: the archive itself, if it lies somewhere already.
     """
 
     kind: mediatypes.Kind
     files: tuple[PlannedFile, ...]
     blob: BundleBlob
+    digest: Digest | None = None
+    taken: Blob | None = None
 
     @classmethod
     def of(cls, files: Sequence[PlannedFile]) -> PlannedBundle:
         """A bundle of these files."""
-        parts = [Part(file.path, file.mode, file.blob) for file in files]
+        parts = [Part(file.path, file.mode, file.size, file.blob, file.digest) for file in files]
         return cls(files[0].kind, tuple(files), BundleBlob(parts))
 
     @property
@@ -119,22 +127,69 @@ class PlannedBundle:
     @property
     def folder(self) -> str:
         """The folder that all files are in; `.` where that is the model's own."""
-        # The paths are sorted: what the first and the last have in common, all have.
-        ends = (self.files[0].path, self.files[-1].path)
-        return posixpath.commonpath([posixpath.dirname(path) for path in ends]) or "."
+        return folder_of(self.files)
 
     def layer(self, digest: Digest) -> Descriptor:
         """The layer that this archive is, once its digest is known."""
+        # Clients that know nothing of models give the archive this name, so no two have one.
+        title = f"{self.kind}-{digest.hex[:12]}.tar"
+        # Some readers check that a path is one below the model's folder; unpacking needs none.
+        path = title if self.folder == "." else self.folder
         annotations = {
-            mediatypes.FILEPATH: self.folder,
-            mediatypes.FILE_METADATA: _metadata(self.folder, 0o755, self.size, _FOLDER),
-            # Clients that know nothing of models give the archive this name, so no two have one.
-            mediatypes.TITLE: f"{self.kind}-{digest.hex[:12]}.tar",
+            mediatypes.FILEPATH: path,
+            mediatypes.FILE_METADATA: file_metadata(path, 0o755, self.size, FOLDER),
+            mediatypes.TITLE: title,
         }
         return Descriptor(mediatypes.model_layer(self.kind, "tar"), digest, self.size, annotations)
 
 
-PlannedLayer = PlannedFile | PlannedBundle
+class PlannedLayer(Protocol):
+    """What will be a layer once its digest is known."""
+
+    @property
+    def name(self) -> str:
+        """What tells it from the other layers before that."""
+        ...
+
+    @property
+    def files(self) -> tuple[PlannedFile, ...]:
+        """The files in it."""
+        ...
+
+    @property
+    def size(self) -> int:
+        """Its bytes."""
+        ...
+
+    @property
+    def blob(self) -> Blob:
+        """Its content."""
+        ...
+
+    @property
+    def taken(self) -> Blob | None:
+        """The same, if all of it lies somewhere already."""
+        ...
+
+    @property
+    def digest(self) -> Digest | None:
+        """Its digest, if that is known beforehand."""
+        ...
+
+    def layer(self, digest: Digest) -> Descriptor:
+        """The layer, with that digest."""
+        ...
+
+
+def folder_of(files: Sequence[PlannedFile]) -> str:
+    """The deepest folder that all files are in, "." where that is the model's own.
+
+    Args:
+        files: sorted by their paths.
+    """
+    # What the first and the last have in common, all have.
+    ends = (files[0].path, files[-1].path)
+    return posixpath.commonpath([posixpath.dirname(path) for path in ends]) or "."
 
 
 def arrange(files: Sequence[PlannedFile]) -> tuple[PlannedLayer, ...]:
@@ -189,7 +244,15 @@ def _cut(files: Iterable[PlannedFile]) -> Iterator[list[PlannedFile]]:
         yield run
 
 
-def _metadata(path: str, mode: int, size: int, typeflag: int) -> str:
+def file_metadata(path: str, mode: int, size: int, typeflag: int) -> str:
+    """What a layer's annotation says of a file or folder, as JSON.
+
+    Args:
+        path: its path.
+        mode: its permission bits.
+        size: its bytes.
+        typeflag: `REGULAR_FILE` or `FOLDER`.
+    """
     about = {
         "name": path.rpartition("/")[2],
         "mode": mode,

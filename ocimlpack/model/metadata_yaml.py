@@ -17,6 +17,7 @@ KEYS: Final = (
     *(name for name in DESCRIPTOR if name != "createdAt"),
     *MODEL,
     "capabilities",
+    "base",
     "annotations",
     "files",
 )
@@ -46,9 +47,12 @@ class _Document:
         fields: dict[str, Value | None] = {}
         annotations: Mapping[str, str] = {}
         files: Mapping[Kind, tuple[str, ...]] = {}
+        base: str | None = None
         for key, _, node in self._file.pairs(root, "the file", KEYS):
             if key == "annotations":
                 annotations = self._annotations(node)
+            elif key == "base":
+                base = None if is_null(node) else self._file.text(node, key).strip() or None
             elif key == "files":
                 files = self._files(node)
             elif key == "capabilities":
@@ -59,7 +63,7 @@ class _Document:
                     fields[name] = self._value(name, value)
             else:
                 fields[key] = self._value(key, node)
-        return Metadata(fields, annotations, files)
+        return Metadata(fields, annotations, files, base)
 
     def _value(self, name: str, node: Node) -> Value | None:
         if is_null(node):

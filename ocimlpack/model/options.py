@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal, get_args
 
 from ocimlpack.errors import InputError
 from ocimlpack.model import metadata
 from ocimlpack.spec import mediatypes
-from ocimlpack.spec.descriptor import is_media_type
+from ocimlpack.spec.descriptor import Platform, is_media_type
 from ocimlpack.spec.manifest import MAX_SIZE
+
+Form = Literal["modelpack", "image", "both"]
+"""What a model is written as: an artifact, an image, or an index with both."""
+
+FORMS: Final[tuple[Form, ...]] = get_args(Form)
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,10 +24,12 @@ class Options:
     """How a folder becomes an artifact; the defaults take everything from its files.
 
     Attributes:
-        file: a metadata file to read instead of the folder's `model.yaml`.
+        file: a metadata file to read instead of the folder's own: a `model.yaml`, a Kitfile or a
+            Modelfile.
         name: the model's name.
         version: the model's version.
         license: an SPDX expression.
+        base: the location of the model that this one was made from.
         annotations: annotations of the manifest.
         include: glob patterns; only files that match one are packed.
         exclude: glob patterns; files that match one are left out.
@@ -31,12 +38,15 @@ class Options:
         created: an RFC 3339 time to record.
         dereference: pack what a link points to, also outside the folder.
         image_config: write the config as that of a container image.
+        form: what the model is written as.
+        platforms: what an image is for, such as `linux/arm64`.
     """
 
     file: Path | None = None
     name: str | None = None
     version: str | None = None
     license: str | None = None
+    base: str | None = None
     annotations: Mapping[str, str] = field(default_factory=dict)
     include: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
@@ -45,7 +55,11 @@ class Options:
     created: str | None = None
     dereference: bool = False
     image_config: bool = False
+    form: Form = "modelpack"
+    platforms: tuple[str, ...] = ()
 
+
+_NOT_OURS: Final = "if it is not meant for ocimlpack, --file /dev/null packs it like any other file"
 
 NO_TYPE: Final = "none"
 """What stands for no artifactType at all."""
@@ -62,36 +76,129 @@ class CustomConfig:
     media_type: str
 
 
-def metadata_path(folder: Path, options: Options) -> Path | None:
-    """The metadata file to read: the one named, or the folder's own; None without either.
+@dataclass(frozen=True, slots=True)
+class Said:
+    """What is said of a model in a file.
+
+    Attributes:
+        about: what it says.
+        path: the file, which is not packed itself; None if nothing was read as metadata.
+        notes: what a person should know.
+    """
+
+    about: metadata.Metadata = metadata.NOTHING
+    path: str | None = None
+    notes: tuple[str, ...] = ()
+
+
+def named_metadata(path: Path) -> Said:
+    """What the metadata file says that a person has named.
 
     Raises:
-        InputError: the one named is not there.
+        InputError: it is not there, or can't be used as it is.
     """
-    if options.file is not None:
-        if not options.file.exists():
-            raise InputError(f"there is no metadata file {options.file}")
-        return options.file
-    path = folder / metadata.FILE_NAME
-    return path if path.is_file() else None
+    if not path.exists():
+        raise InputError(f"there is no metadata file {path}")
+    about = metadata.read(path)
+    if about.foreign:
+        raise InputError(
+            f"{path} can't stand for a model.yaml: {about.foreign}",
+            hint="without --file it is packed like any other file",
+        )
+    return Said(about, str(path), about.notes)
 
 
-def read_metadata(path: Path | None, options: Options) -> metadata.Metadata:
-    """What the metadata file says.
+def found_metadata(look: Callable[[str], bytes | None], place: Path) -> Said:
+    """What the metadata file says that lies beside the model's files, if one does.
+
+    Args:
+        look: the content of a file there by its name, up to one byte more than such a file may
+            have; None where there is none.
+        place: the folder, for messages.
 
     Raises:
         InputError: it can't be used as it is.
     """
-    if path is None:
-        return metadata.Metadata()
-    try:
-        return metadata.read(path)
-    except InputError as error:
-        if options.file is not None:
-            raise
-        other = "if it is not meant for ocimlpack, --file /dev/null packs it like any other file"
-        hint = f"{error.hint}; {other}" if error.hint else other
-        raise InputError(error.message, hint=hint) from error
+    notes: tuple[str, ...] = ()
+    for name in (metadata.FILE_NAME, *metadata.RECIPES):
+        raw = look(name)
+        if raw is None:
+            continue
+        try:
+            about = metadata.parse(place / name, raw)
+        except InputError as error:
+            hint = f"{error.hint}; {_NOT_OURS}" if error.hint else _NOT_OURS
+            raise InputError(error.message, hint=hint) from error
+        if about.foreign:
+            notes += (f"{name} is packed like any other file: {about.foreign}",)
+            continue
+        if name != metadata.FILE_NAME:
+            used = f"{name} is read in place of a {metadata.FILE_NAME}, and not packed itself"
+            notes += (f"{used}; with --file /dev/null it is a file like any other",)
+        return Said(about, name, (*notes, *about.notes))
+    return Said(notes=notes)
+
+
+def _reading(folder: Path) -> Callable[[str], bytes | None]:
+    def look(name: str) -> bytes | None:
+        path = folder / name
+        if not path.is_file():
+            return None
+        try:
+            with path.open("rb") as stream:
+                return stream.read(metadata.MAX_SIZE + 1)
+        except OSError as error:
+            raise InputError(f"can't read {path}: {error.strerror}") from error
+
+    return look
+
+
+def read_metadata(folder: Path, options: Options) -> tuple[Said, Path | None]:
+    """What the metadata file of a folder says, and the file, which is not packed itself.
+
+    Raises:
+        InputError: it can't be used as it is.
+    """
+    if options.file is not None:
+        said = named_metadata(options.file)
+        return said, options.file
+    said = found_metadata(_reading(folder), folder)
+    return said, folder / said.path if said.path else None
+
+
+def platforms(options: Options) -> tuple[Platform, ...]:
+    """What an image is for; empty where none is written.
+
+    Raises:
+        InputError: one is no platform, or options that exclude each other.
+    """
+    given = {
+        "--config": options.config,
+        "--artifact-type": options.artifact_type,
+        "--image-config": options.image_config,
+    }
+    found = platforms_of(options.form, options.platforms)
+    for name, value in given.items():
+        if value and found:
+            raise InputError(f"{name} is for artifacts, and does not go with an image")
+    return found
+
+
+def platforms_of(form: Form, given: tuple[str, ...]) -> tuple[Platform, ...]:
+    """What an image is for, unless the format is an artifact's.
+
+    Raises:
+        InputError: no such format, a platform that is none, or one for what is no image.
+    """
+    if form not in FORMS:
+        raise InputError(f"the format is {form!r:.40}; it takes {', '.join(FORMS)}")
+    if form == "modelpack":
+        if given:
+            raise InputError("a platform is for an image: add --format image")
+        return ()
+    from ocimlpack.model.image import parse_platforms  # late: most models are no images
+
+    return parse_platforms(given)
 
 
 def artifact_type(options: Options) -> str | None:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Final
 
 from ocimlpack.errors import InputError, NotFoundError
-from ocimlpack.model import metadata, times
+from ocimlpack.model import facts, metadata, times
 from ocimlpack.model.config import Fields, Value, check, encode_config, encode_image_config
 from ocimlpack.model.detect import Item, detect
 from ocimlpack.model.digests import DigestCache
@@ -24,19 +24,22 @@ from ocimlpack.model.names import selector
 from ocimlpack.model.options import (
     DEFAULTS,
     CustomConfig,
+    Form,
     Options,
+    Said,
     artifact_type,
     custom_config,
-    metadata_path,
+    platforms,
     read_metadata,
 )
+from ocimlpack.model.recipe import choose
 from ocimlpack.model.tree import Entry, walk
 from ocimlpack.progress import Reporter, ignore
 from ocimlpack.spec import mediatypes
-from ocimlpack.spec.descriptor import Descriptor
+from ocimlpack.spec.descriptor import Descriptor, Platform
 from ocimlpack.spec.digest import Digest
 from ocimlpack.spec.manifest import Manifest, build
-from ocimlpack.stores.base import Blob, BytesBlob
+from ocimlpack.stores.base import Blob, BytesBlob, ReadableStore
 from ocimlpack.transfer.ahead import Source
 
 __all__ = ["Options", "Packed", "Plan", "PlannedFile", "pack", "plan", "seal"]
@@ -57,7 +60,11 @@ class Plan:
         artifact_type: the manifest's artifactType, or None for none.
         config: the config blob, if it is not to be made of the fields.
         image_config: whether the fields become the config of a container image.
+        form: what the model is written as; for an image, the layers are `PlannedTar`s.
+        platforms: what an image is for.
         warnings: what a person should know.
+        base: the location of the model that this one was made from, or None; what it stands for is
+            to be found out, and put among the annotations.
     """
 
     layers: tuple[PlannedLayer, ...]
@@ -67,6 +74,9 @@ class Plan:
     config: CustomConfig | None
     image_config: bool
     warnings: tuple[str, ...]
+    form: Form = "modelpack"
+    platforms: tuple[Platform, ...] = ()
+    base: str | None = None
 
     @property
     def files(self) -> tuple[PlannedFile, ...]:
@@ -76,7 +86,16 @@ class Plan:
     @property
     def sources(self) -> list[Source]:
         """The content whose digests are wanted, under the names that `seal` knows it by."""
-        return [Source(layer.name, layer.size, layer.blob) for layer in self.layers]
+        return [
+            Source(layer.name, layer.size, layer.blob)
+            for layer in self.layers
+            if layer.digest is None
+        ]
+
+    @property
+    def known(self) -> dict[str, Digest]:
+        """The digests that are known beforehand, by the layers' names."""
+        return {layer.name: layer.digest for layer in self.layers if layer.digest}
 
     @property
     def size(self) -> int:
@@ -89,11 +108,12 @@ class Packed:
     """A packed model: a store that holds one artifact, to be copied from.
 
     Attributes:
-        root: the manifest's descriptor.
+        root: what is packed: the manifest's descriptor, or that of an index which lists it.
         manifest: the manifest.
-        config: the config's bytes.
+        config: its config's bytes.
         files: the files in all layers.
         warnings: what a person should know.
+        origin: the store that content comes from, if that is no folder.
     """
 
     root: Descriptor
@@ -102,6 +122,7 @@ class Packed:
     files: tuple[PlannedFile, ...]
     warnings: tuple[str, ...]
     _blobs: Mapping[Digest, Blob] = field(repr=False)
+    origin: ReadableStore | None = None
 
     def resolve(self, name: str) -> Descriptor:
         """The manifest's descriptor, by its digest: there are no tags here.
@@ -148,48 +169,128 @@ def plan(folder: Path, options: Options = DEFAULTS) -> Plan:
         ConflictError: a file is being changed.
     """
     wanted = selector(options.include, options.exclude)
-    custom = custom_config(options)
-    kind = artifact_type(options)
-    created = times.recorded(options.created, os.environ)
-    about_path = metadata_path(folder, options)
-    entries = walk(folder, wanted, skip=about_path, dereference=options.dereference)
-    about = read_metadata(about_path, options)
+    terms = Terms.of(options)
+    said, path = read_metadata(folder, options)
+    entries = walk(folder, wanted, skip=path, dereference=options.dereference)
+    return compose(entries, said, options, terms, str(folder))
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """What options ask for, checked before anything is read.
+
+    Attributes:
+        config: the config blob, if it is not to be made of fields.
+        artifact_type: the manifest's artifactType, or None for none.
+        created: the time to record, or None for none.
+        platforms: what an image is for.
+    """
+
+    config: CustomConfig | None
+    artifact_type: str | None
+    created: str | None
+    platforms: tuple[Platform, ...]
+
+    @classmethod
+    def of(cls, options: Options) -> Terms:
+        """Check the options.
+
+        Raises:
+            InputError: one can't be used as it is.
+        """
+        return cls(
+            custom_config(options),
+            artifact_type(options),
+            times.recorded(options.created, os.environ),
+            platforms(options),
+        )
+
+
+def compose(
+    entries: Sequence[Entry], said: Said, options: Options, terms: Terms, place: str
+) -> Plan:
+    """What becomes of a model's files, wherever they are.
+
+    Args:
+        entries: the files, in the order of their paths.
+        said: what a metadata file says.
+        options: how.
+        terms: the options, checked.
+        place: where the files are, for messages.
+
+    Raises:
+        InputError: there are none, or the metadata file does not fit them.
+        ConflictError: a file is being changed.
+    """
+    filtered = bool(options.include or options.exclude)
+    about, notes = said.about, said.notes
+    chosen = choose(about.recipe, entries, filtered=filtered) if about.recipe else None
+    if chosen:
+        entries, notes = chosen.entries, (*notes, *chosen.notes)
     if not entries:
-        selected = options.include or options.exclude
         raise InputError(
-            f"{folder} has no files to pack",
-            hint="see what --include, --exclude and .ocimlpackignore leave" if selected else None,
+            f"{place} has no files to pack",
+            hint="see what --include, --exclude and .ocimlpackignore leave" if filtered else None,
             side="source",
         )
-    items, unmatched = _classify(entries, about)
+    items, unmatched = _classify(entries, about, chosen.kinds if chosen else {})
     detected = detect(items)
+    created = terms.created
     items.sort(key=_place)
+    given = {**about.fields, **_given(options, created)}
+    fields = _merge(detected.fields, given)
     annotations = {mediatypes.CREATED: created} if created else {}
     annotations |= {**about.annotations, **options.annotations}
+    if terms.config is None:
+        # A config that somebody brought along says what it says, and needs nothing from here.
+        annotations = facts.write(
+            fields, detected.facts, annotations, given=given.keys(), guessed=detected.guessed
+        )
     if "" in annotations:
         raise InputError("an annotation has no name")
-    layers = arrange([_planned(item) for item in items])
+    layers = layers_of([_planned(item) for item in items], options.form)
     return Plan(
         layers=layers,
-        fields=_merge(detected.fields, about.fields, _given(options, created)),
+        fields=fields,
         annotations=annotations,
-        artifact_type=kind,
-        config=custom,
+        artifact_type=terms.artifact_type,
+        config=terms.config,
         image_config=options.image_config,
-        warnings=(*unmatched, *detected.warnings, *_bundled(layers)),
+        base=options.base or about.base,
+        warnings=(*notes, *unmatched, *detected.warnings, *_bundled(layers)),
+        form=options.form,
+        platforms=terms.platforms,
     )
 
 
-def seal(plan: Plan, digests: Mapping[str, Digest]) -> Packed:
+def layers_of(files: Sequence[PlannedFile], form: Form) -> tuple[PlannedLayer, ...]:
+    """What becomes of files.
+
+    Args:
+        files: in the order of the layers that they would be.
+        form: what the model is written as.
+    """
+    if form == "modelpack":
+        return arrange(files)
+    from ocimlpack.model import image  # late: most models are no images
+
+    return image.arrange(files)
+
+
+def seal(plan: Plan, digests: Mapping[str, Digest], origin: ReadableStore | None = None) -> Packed:
     """Write config and manifest, now that the files' digests are known.
 
     Args:
         plan: what to pack.
-        digests: each layer's digest by its name.
+        digests: each layer's digest by its name, if the plan does not know it.
+        origin: the store that the content comes from, if that is no folder.
 
     Raises:
         InvalidContentError: so many files that the manifest is too large for registries.
     """
+    digests = {**digests, **plan.known}
+    if plan.form != "modelpack":
+        return _seal_image(plan, digests, origin)
     layers = [layer.layer(digests[layer.name]) for layer in plan.layers]
     diff_ids = [layer.digest for layer in layers]
     if plan.config:
@@ -205,11 +306,26 @@ def seal(plan: Plan, digests: Mapping[str, Digest]) -> Packed:
         annotations=plan.annotations,
     )
     blobs: dict[Digest, Blob] = {
-        layer.digest: planned.blob for layer, planned in zip(layers, plan.layers, strict=True)
+        layer.digest: planned.taken or planned.blob
+        for layer, planned in zip(layers, plan.layers, strict=True)
     }
     blobs[manifest.config.digest] = BytesBlob(config)
     blobs[manifest.descriptor.digest] = BytesBlob(manifest.raw)
-    return Packed(manifest.descriptor, manifest, config, plan.files, plan.warnings, blobs)
+    return Packed(manifest.descriptor, manifest, config, plan.files, plan.warnings, blobs, origin)
+
+
+def _seal_image(plan: Plan, digests: Mapping[str, Digest], origin: ReadableStore | None) -> Packed:
+    from ocimlpack.model import image
+
+    tars = [layer for layer in plan.layers if isinstance(layer, image.PlannedTar)]
+    both = plan.form == "both"
+    sealed = image.seal(tars, digests, plan.fields, plan.annotations, plan.platforms, both=both)
+    blobs: dict[Digest, Blob] = {digests[tar.name]: tar.taken or tar.blob for tar in tars}
+    blobs |= {digest: BytesBlob(config) for digest, config in sealed.configs.items()}
+    blobs |= {node.descriptor.digest: BytesBlob(node.raw) for node in sealed.manifests}
+    config = sealed.configs[sealed.manifest.config.digest]
+    root = sealed.root.descriptor
+    return Packed(root, sealed.manifest, config, plan.files, plan.warnings, blobs, origin)
 
 
 def pack(
@@ -241,7 +357,7 @@ def pack(
 
 
 def _classify(
-    entries: Sequence[Entry], about: metadata.Metadata
+    entries: Sequence[Entry], about: metadata.Metadata, kinds: Mapping[str, mediatypes.Kind]
 ) -> tuple[list[Item], tuple[str, ...]]:
     """A role for each file, and warnings of patterns that match none.
 
@@ -252,7 +368,10 @@ def _classify(
     for entry in entries:
         head = entry.blob.head(HEAD)
         # Of very many files, whole heads would fill the memory.
-        items.append(Item(entry, classify(entry.path, head), mode(head), head[:_KEPT_HEAD]))
+        role, kind = classify(entry.path, head), kinds.get(entry.path)
+        if kind:
+            role = Role(kind, role.format)
+        items.append(Item(entry, role, mode(head), head[:_KEPT_HEAD], fixed=kind is not None))
     unmatched = []
     for kind, globs in about.files.items():
         for glob in globs:
@@ -279,8 +398,8 @@ def _place(item: Item) -> tuple[int, int, bytes]:
 
 
 def _planned(item: Item) -> PlannedFile:
-    blob = item.entry.blob
-    return PlannedFile(item.path, item.role.kind, item.entry.size, item.mode, blob.source, blob)
+    entry = item.entry
+    return PlannedFile(item.path, item.role.kind, entry.size, item.mode, entry.blob, entry.digest)
 
 
 def _bundled(layers: Sequence[PlannedLayer]) -> tuple[str, ...]:
@@ -305,9 +424,7 @@ def _given(options: Options, created: str | None) -> dict[str, Value]:
     return {name: check(name, value) for name, value in given.items() if value is not None}
 
 
-def _merge(
-    detected: Fields, said: Mapping[str, Value | None], given: Mapping[str, Value]
-) -> dict[str, Value]:
-    """What is detected, then what the metadata file says, then the options."""
-    merged = {**detected, **said, **given}
+def _merge(detected: Fields, given: Mapping[str, Value | None]) -> dict[str, Value]:
+    """What is detected, but where a person has said something, that."""
+    merged = {**detected, **given}
     return {name: value for name, value in merged.items() if value is not None}

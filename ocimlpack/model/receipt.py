@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, Final
 
 from ocimlpack.errors import InputError, IntegrityError, InvalidContentError, InvalidDigestError
-from ocimlpack.model.artifact import members
+from ocimlpack.model import readers
 from ocimlpack.model.beneath import Root, reading
 from ocimlpack.model.names import OWN_FOLDER, check_path, collisions
 from ocimlpack.progress import Began, Ended, Moved, Planned, Reporter, ignore
@@ -102,24 +102,31 @@ class Receipt:
         reference: from where, as the user wrote it.
         manifest: the artifact.
         files: those in the folder, sorted.
+        empty: archives that were read and of which nothing is in the folder, as they hold nothing.
+        complete: whether these are all files of an image, of whose layers one covers the other.
     """
 
     reference: str
     manifest: Manifest
     files: tuple[Entry, ...]
+    empty: tuple[Digest, ...] = ()
+    complete: bool = False
 
     def encode(self) -> bytes:
         """The receipt's bytes: the same for the same content, whenever and wherever written."""
-        return encode(
-            {
-                "version": _VERSION,
-                "reference": self.reference,
-                "digest": str(self.manifest.descriptor.digest),
-                "mediaType": self.manifest.descriptor.media_type,
-                "manifest": base64.b64encode(self.manifest.raw).decode(),
-                "files": [entry.to_json() for entry in self.files],
-            }
-        )
+        value = {
+            "version": _VERSION,
+            "reference": self.reference,
+            "digest": str(self.manifest.descriptor.digest),
+            "mediaType": self.manifest.descriptor.media_type,
+            "manifest": base64.b64encode(self.manifest.raw).decode(),
+            "files": [entry.to_json() for entry in self.files],
+        }
+        if self.empty:
+            value["empty"] = list(map(str, self.empty))
+        if self.complete:
+            value["complete"] = True
+        return encode(value)
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,8 +168,8 @@ def read(root: Root, path: str = PATH) -> Receipt | None:
         raise InvalidContentError(f"the receipt {path} can't be used: {error.message}") from error
 
 
-def pulled(folder: Path) -> Digest | None:
-    """The digest of what was pulled into a folder; None if that isn't known, or not all is there.
+def holds(folder: Path, digest: Digest) -> bool:
+    """Whether what has this digest was pulled into a folder, itself or as what an index lists.
 
     No file is read but the receipt.
 
@@ -171,14 +178,15 @@ def pulled(folder: Path) -> Digest | None:
         InvalidContentError: the receipt can't be used.
     """
     if not folder.is_dir():
-        return None
+        return False
     with reading(folder):
         root = Root.at(folder)
     with root:
         found = read(root)
         if found is None or root.look(INCOMING) is not None:
-            return None
-        return found.manifest.descriptor.digest
+            return False
+        of_index = found.reference.endswith(f"@{digest}")
+        return found.manifest.descriptor.digest == digest or of_index
 
 
 def covers(there: Receipt, wanted: Receipt) -> bool:
@@ -294,14 +302,18 @@ def _parse(value: Any) -> Receipt:
         raise InvalidContentError("its manifest does not have its digest")
     entries = tuple(map(Entry.from_json, files))
     _check_against(manifest, entries)
-    return Receipt(reference, manifest, entries)
+    empty = value.get("empty", [])
+    if not isinstance(empty, list):
+        raise InvalidContentError("a field is of the wrong type")
+    archives = tuple(Digest.parse(str(each)) for each in empty)
+    return Receipt(reference, manifest, entries, archives, value.get("complete") is True)
 
 
 def _check_against(manifest: Manifest, entries: tuple[Entry, ...]) -> None:
     """What a layer holds as it is, the manifest says; a receipt can't say something else."""
     if collisions(entry.path for entry in entries):
         raise InvalidContentError("it lists a file twice")
-    layers = {each.path: each.desc for each in members(manifest) if each.encoding == "raw"}
+    layers = {each.path: each.desc for each in readers.named(manifest) if each.encoding == "raw"}
     for entry in entries:
         layer = layers.get(entry.path)
         if layer and (entry.digest, entry.size) != (layer.digest, layer.size):

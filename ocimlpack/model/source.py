@@ -1,16 +1,47 @@
-"""Files as they lie in a model's folder, and the promise that they stay as they were first seen."""
+"""What a model's files hold: in a folder, with the promise that it stays as it was first seen."""
 
 from __future__ import annotations
 
 import os
 import stat
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Protocol, runtime_checkable
 
 from ocimlpack.errors import ConflictError, UnsafeSourceError
+
+
+class Content(Protocol):
+    """What one file of a model holds, wherever that lies."""
+
+    @property
+    def size(self) -> int:
+        """Bytes."""
+        ...
+
+    @property
+    def place(self) -> str:
+        """Where it lies, for messages."""
+        ...
+
+    @property
+    def identity(self) -> str:
+        """Tells this content from any other."""
+        ...
+
+    def open(self, offset: int = 0) -> AbstractContextManager[BinaryIO]:
+        """Read from `offset` bytes on, to the end."""
+        ...
+
+    def browse(self) -> AbstractContextManager[BinaryIO]:
+        """Read here and there, by seeking; content that is far away moves only what is read."""
+        ...
+
+    def head(self, length: int) -> bytes:
+        """The first bytes, at most so many."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +88,21 @@ def _identity(seen: Seen) -> tuple[int, int, int, int]:
     return seen.device, seen.inode, seen.size, seen.modified
 
 
+@runtime_checkable
+class Recognisable(Protocol):
+    """Content that the cache of digests can know again."""
+
+    @property
+    def source(self) -> Path:
+        """Its name there, which may be that of no file."""
+        ...
+
+    @property
+    def seen(self) -> Seen:
+        """What it was."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class SourceBlob:
     """A file's content, as long as the file stays what it was when the packing was planned.
@@ -68,6 +114,16 @@ class SourceBlob:
 
     source: Path
     seen: Seen
+
+    @property
+    def size(self) -> int:
+        """Bytes."""
+        return self.seen.size
+
+    @property
+    def place(self) -> str:
+        """The file's path."""
+        return str(self.source)
 
     @property
     def path(self) -> Path:
@@ -109,6 +165,10 @@ class SourceBlob:
                     raise self._conflict() from error
                 raise
             self._check(self._status())
+
+    def browse(self) -> AbstractContextManager[BinaryIO]:
+        """Read here and there, by seeking."""
+        return self.open()
 
     def head(self, length: int) -> bytes:
         """The first bytes, at most so many."""

@@ -12,12 +12,13 @@ import os
 import secrets
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import BinaryIO, Final
 
 from ocimlpack.errors import InvalidContentError, InvalidDigestError, UnavailableError
 from ocimlpack.model.beneath import Root, reading, write_all, writing
-from ocimlpack.model.names import OWN_FOLDER
+from ocimlpack.model.names import OWN_FOLDER, check_path
+from ocimlpack.model.overlay import Changes
 from ocimlpack.model.receipt import Entry
 from ocimlpack.spec.descriptor import Descriptor
 from ocimlpack.spec.digest import Digest
@@ -35,12 +36,32 @@ _PARTS: Final = f"{OWN_FOLDER}/parts"
 _ARCHIVES: Final = f"{OWN_FOLDER}/archives"
 
 
+LAYERS: Final = f"{OWN_FOLDER}/layers"
+"""Where files of layers are that may cover one another, each layer's in a folder of its own."""
+
+
 @dataclass(frozen=True, slots=True)
 class Unpacked:
-    """What came out of an archive, all of it: files, and folders that may be empty."""
+    """What came out of an archive, all of it.
+
+    Attributes:
+        files: its files.
+        folders: its folders, which may be empty.
+        changes: what a layer of an image does to the layers below it.
+        empty: whether there is nothing in it, neither wanted nor unwanted.
+    """
 
     files: tuple[Entry, ...]
     folders: tuple[str, ...]
+    changes: Changes = field(default_factory=Changes, hash=False)
+    empty: bool = False
+
+    @classmethod
+    def whole(
+        cls, files: tuple[Entry, ...], folders: tuple[str, ...], changes: Changes
+    ) -> Unpacked:
+        """What came out of an archive of which nothing was left out."""
+        return cls(files, folders, changes, empty=not files and not folders and not changes)
 
 
 class Staging:
@@ -231,6 +252,16 @@ class Staging:
             with _placing(path), self.root.place(path) as (folder, name):
                 file.move(folder, name)
 
+    def place(self, path: str, final: str) -> None:
+        """Move a file that is in here to another path in here.
+
+        Raises:
+            InvalidContentError: another file of the artifact is in the way.
+            InputError: the system refuses it.
+        """
+        with _placing(final):
+            self.root.move(path, self.root, final)
+
     def kept(self, desc: Descriptor) -> int:
         """Bytes of a content's parts that are on the disk already."""
         if not self.inherited:
@@ -265,6 +296,9 @@ class Staging:
         value = {
             "files": [entry.to_json() for entry in unpacked.files],
             "folders": list(unpacked.folders),
+            "gone": unpacked.changes.gone,
+            "opaque": unpacked.changes.opaque,
+            "links": unpacked.changes.links,
         }
         with writing(self.name):
             self.root.replace(f"{_ARCHIVES}/{layer.hex}.json", encode(value))
@@ -278,8 +312,11 @@ class Staging:
         try:
             value = decode(b"".join(self.read(path)), "it")
             files = tuple(map(Entry.from_json, value["files"]))
-            return Unpacked(files, tuple(map(str, value["folders"])))
-        except (InvalidContentError, InvalidDigestError, KeyError, TypeError):
+            folders = tuple(map(str, value["folders"]))
+            links = {check_path(key): str(each) for key, each in value.get("links", {}).items()}
+            gone, opaque = (list(map(str, value.get(key, []))) for key in ("gone", "opaque"))
+            return Unpacked.whole(files, folders, Changes(gone, opaque, links))
+        except (InvalidContentError, InvalidDigestError, KeyError, TypeError, AttributeError):
             return None
 
 

@@ -123,6 +123,18 @@ class Standing:
         files = tuple(entry for entry in listed if entry.layer == layer)
         return files if all(self.right(each.path, each.digest) for each in files) else ()
 
+    def is_empty(self, layer: Digest) -> bool:
+        """Whether an archive is known to hold nothing."""
+        return self.receipt is not None and layer in self.receipt.empty
+
+    def complete(self, manifest: Digest) -> tuple[Entry, ...]:
+        """The files of an image, if all that it holds is there and right; else none."""
+        listed = self.receipt
+        if not listed or not listed.complete or listed.manifest.descriptor.digest != manifest:
+            return ()
+        right = all(self.right(each.path, each.digest) for each in listed.files)
+        return listed.files if right else ()
+
     def retained(self, layers: Mapping[str, Digest], digest: Digest) -> list[Entry]:
         """Entries of the old receipt that are right, and right for the new artifact too.
 

@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Final
 
 from ocimlpack.errors import InputError, InvalidContentError, UnsafeSourceError
 from ocimlpack.model.names import OWN_FOLDER, check_path, collisions
-from ocimlpack.model.source import Seen, SourceBlob, unreadable
+from ocimlpack.model.source import Content, Seen, SourceBlob, unreadable
+from ocimlpack.spec.digest import Digest
 
 if TYPE_CHECKING:
     from pathspec import GitIgnoreSpec
@@ -57,15 +58,17 @@ class Entry:
     Attributes:
         path: where it is in the model: relative, with `/`, in Unicode's composed form (NFC).
         blob: its content.
+        digest: the content's digest, if that is known beforehand.
     """
 
     path: str
-    blob: SourceBlob
+    blob: Content
+    digest: Digest | None = None
 
     @property
     def size(self) -> int:
         """Bytes."""
-        return self.blob.seen.size
+        return self.blob.size
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,12 +160,12 @@ class _Walker:
     def _look(self, entry: os.DirEntry[str], folder: _Folder) -> None:
         name = _text(entry.name, folder.path)
         path = f"{folder.path}/{name}" if folder.path else name
-        if _is_ignored(name, path):
+        if is_ignored(name, path):
             return
         is_link = entry.is_symlink()
         status = self._status(entry, path) if is_link else entry.stat(follow_symlinks=False)
         is_folder = status is not None and stat.S_ISDIR(status.st_mode)
-        if _matches(folder.rules, f"{path}/" if is_folder else path):
+        if ignored_by(folder.rules, f"{path}/" if is_folder else path):
             return
         if is_folder and (self._dereference or not is_link):
             self._enter(path, Path(entry.path), folder.rules, folder.above)
@@ -246,7 +249,13 @@ def _text(name: str, folder: str) -> str:
         ) from None
 
 
-def _is_ignored(name: str, path: str) -> bool:
+def is_ignored(name: str, path: str) -> bool:
+    """Whether a file or folder is never packed.
+
+    Args:
+        name: its name.
+        path: its path in the model.
+    """
     return (
         name in IGNORED
         or name.endswith(".pyc")
@@ -259,23 +268,42 @@ def _read_rules(place: Path) -> GitIgnoreSpec | None:
     path = place / IGNORE_FILE
     if not path.is_file():
         return None
-    from pathspec import GitIgnoreSpec  # late, as in `names`
-
     try:
         with path.open("rb") as stream:
-            raw = stream.read(_MAX_RULES + 1)
-        if len(raw) > _MAX_RULES:
-            raise InputError(f"{path} is larger than {_MAX_RULES:,} bytes", side="source")
-        text = unicodedata.normalize("NFC", raw.decode("utf-8-sig"))
-        return GitIgnoreSpec.from_lines(text.replace("\r\n", "\n").split("\n"))
+            return parse_rules(stream.read(_MAX_RULES + 1), path)
     except OSError as error:
         raise unreadable(path, error) from error
+
+
+def parse_rules(raw: bytes, path: Path | str) -> GitIgnoreSpec:
+    """The rules of an ignore file.
+
+    Args:
+        raw: its content.
+        path: what messages call it.
+
+    Raises:
+        InputError: it can't be understood.
+    """
+    from pathspec import GitIgnoreSpec  # late, as in `names`
+
+    if len(raw) > _MAX_RULES:
+        raise InputError(f"{path} is larger than {_MAX_RULES:,} bytes", side="source")
+    try:
+        text = unicodedata.normalize("NFC", raw.decode("utf-8-sig"))
+        return GitIgnoreSpec.from_lines(text.replace("\r\n", "\n").split("\n"))
     except ValueError as error:
         raise InputError(f"{path} can't be understood: {error}", side="source") from error
 
 
-def _matches(rules: tuple[tuple[str, GitIgnoreSpec], ...], path: str) -> bool:
-    """Whether a path is ignored: the nearest folder whose rules speak of it decides, as in git."""
+def ignored_by(rules: tuple[tuple[str, GitIgnoreSpec], ...], path: str) -> bool:
+    """Whether a path is ignored: the nearest folder whose rules speak of it decides, as in git.
+
+    Args:
+        rules: what each folder's ignore file says, by the folder's path with a slash behind it; the
+            nearest first.
+        path: a path in the model, with a slash behind it for a folder.
+    """
     for prefix, spec in rules:
         verdict = spec.check_file(path.removeprefix(prefix)).include
         if verdict is not None:

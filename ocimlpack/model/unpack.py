@@ -14,7 +14,7 @@ from typing import Self
 
 from ocimlpack.errors import InputError, IntegrityError
 from ocimlpack.model import staging
-from ocimlpack.model.artifact import Member, clashing, members
+from ocimlpack.model.artifact import Member, clashing
 from ocimlpack.model.beneath import Root, reading
 from ocimlpack.model.destination import Situation, examine, locate, swappable
 from ocimlpack.model.fresh import OLD, Fresh, hidden
@@ -48,6 +48,7 @@ class Folder:
         self,
         destination: Path,
         manifest: Manifest,
+        members: Sequence[Member],
         *,
         reference: str,
         include: Sequence[str] = (),
@@ -58,11 +59,12 @@ class Folder:
         jobs: int = 4,
         report: Reporter = ignore,
     ) -> None:
-        """Check the artifact's names and choose; nothing is touched yet.
+        """Choose among the artifact's files; nothing is touched yet.
 
         Args:
             destination: the folder. It and those above it are made if they are absent.
             manifest: the artifact.
+            members: what a reader understood of it; their names are checked.
             reference: where it comes from, for the receipt.
             include: patterns; only files that match one are wanted. What is in an archive is known
                 only once it was read: so it is read, and its other files are left out then.
@@ -76,8 +78,6 @@ class Folder:
             report: gets the progress events of that.
 
         Raises:
-            InvalidContentError: a name is unsafe, or two can't be side by side.
-            UnsupportedError: no artifact that is made of files.
             InputError: no file is wanted.
         """
         self.files: list[tuple[str, int]] = []
@@ -90,9 +90,10 @@ class Folder:
         self._near = near
         self._jobs = jobs
         self._report = report
-        self._members = members(manifest)
+        self._members = tuple(members)
         self._selected = selector(include, exclude)
         self._unexcluded = selector((), exclude)
+        self._is_selective = bool(include or exclude)
         self._wanted = tuple(filter(self._is_wanted, self._members))
         if not self._wanted:
             raise self._nothing_selected()
@@ -207,6 +208,9 @@ class Folder:
         return member.path == "." or self._unexcluded(f"{member.path}/")
 
     def _nothing_selected(self) -> InputError:
+        if below := next(filter(None, (member.below for member in self._members)), None):
+            chosen = " that the patterns select" if self._is_selective else ""
+            return InputError(f"the image holds no files below /{below}{chosen}")
         paths = [member.path for member in self._members]
         more = f" and {len(paths) - 10} more" if len(paths) > 10 else ""
         return InputError(
@@ -218,8 +222,27 @@ class Folder:
         self._target = standing
         wanted = [entry_of(member) for member in self._wanted if member.encoding == "raw"]
         standing.scan(wanted, jobs=self._jobs, report=self._report)
-        if not all(map(self._intake.in_place, self._wanted)):
+        if not self._is_selective:
+            self._keep_all(standing)
+        missing = [member for member in self._wanted if member not in self._done]
+        if not all(map(self._intake.in_place, missing)):
             standing.stage(name, durable=self._durable)
+
+    def _keep_all(self, standing: Standing) -> None:
+        """Leave an image's files as they are, if they are all there.
+
+        Otherwise layers would be read again of which nothing is seen: no file says that it was.
+        """
+        covering = [member for member in self._wanted if member.level is not None]
+        files = standing.complete(self._manifest.descriptor.digest) if covering else ()
+        if not files:
+            return
+        for member in covering:
+            empty = standing.is_empty(member.origin)
+            self._done[member] = Unpacked((), (), empty=empty)
+        first = next((each for each in covering if not self._done[each].empty), covering[0])
+        self._done[first] = Unpacked(files, ())
+        self._kept.append(sum(entry.size for entry in files))
 
     def _require_room(self) -> None:
         if not self._target or not self._target.staging:
@@ -251,8 +274,11 @@ class Folder:
 
     def _complete(self) -> tuple[Receipt, list[str]]:
         """The receipt of all that is done, and of what stays; and the folders that are empty."""
-        entries = [entry for done in self._done.values() for entry in done.files]
-        folders = sorted({folder for done in self._done.values() for folder in done.folders})
+        done = [each for member, each in self._done.items() if member.level is None]
+        if covering := {m: each for m, each in self._done.items() if m.level is not None}:
+            done.append(self._intake.lay_over(covering))
+        entries = [entry for each in done for entry in each.files]
+        folders = sorted({folder for each in done for folder in each.folders})
         if not entries and not folders:
             raise self._nothing_selected()
         if clash := collisions([entry.path for entry in entries] + [f"{f}/." for f in folders]):
@@ -263,7 +289,15 @@ class Folder:
             retained = self._target.retained(layers, self._manifest.descriptor.digest)
             entries += [entry for entry in retained if entry.path not in listed]
         entries.sort(key=lambda entry: entry.path.encode())
-        return Receipt(self._reference, self._manifest, tuple(entries)), folders
+        empty = {member.origin for member, each in self._done.items() if each.empty}
+        new = Receipt(
+            self._reference,
+            self._manifest,
+            tuple(entries),
+            tuple(sorted(empty, key=str)),
+            complete=bool(covering) and not self._is_selective,
+        )
+        return new, folders
 
 
 def prune(folder: Path, *, dry_run: bool) -> list[tuple[str, int]]:

@@ -23,6 +23,38 @@ _EMPTY: Final[Mapping[str, str]] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
+class Platform:
+    """The machine that a manifest of an index is for.
+
+    Attributes:
+        architecture: as Go calls it: "amd64", "arm64"; "unknown" for what runs nowhere.
+        os: as Go calls it: "linux".
+        variant: of the processor: "v8"; empty where it is not said.
+    """
+
+    architecture: str
+    os: str
+    variant: str = ""
+
+    @classmethod
+    def from_json(cls, value: object) -> Platform | None:
+        """What another side supplied; None where it says nothing that can be read."""
+        if not isinstance(value, dict):
+            return None
+        architecture, system, variant = (
+            value.get(key, "") for key in ("architecture", "os", "variant")
+        )
+        if not all(isinstance(each, str) for each in (architecture, system, variant)):
+            return None
+        return cls(architecture, system, variant)
+
+    def to_json(self) -> dict[str, str]:
+        """The JSON object, its fields in Go's order."""
+        value = {"architecture": self.architecture, "os": self.os}
+        return value | ({"variant": self.variant} if self.variant else {})
+
+
+@dataclass(frozen=True, slots=True)
 class Descriptor:
     """One piece of content, named by its digest.
 
@@ -32,6 +64,8 @@ class Descriptor:
         size: how many bytes it has.
         annotations: what is said about it here; not part of the content's identity.
         artifact_type: for a manifest named in an index, what the artifact is.
+        platform: for a manifest named in an index, the machine that it is for.
+        name: what Ollama calls the content. It is no field of the specification.
     """
 
     media_type: str
@@ -39,6 +73,8 @@ class Descriptor:
     size: int
     annotations: Mapping[str, str] = field(default_factory=lambda: _EMPTY, hash=False)
     artifact_type: str | None = None
+    platform: Platform | None = None
+    name: str | None = None
 
     @classmethod
     def of(cls, content: bytes, media_type: str) -> Descriptor:
@@ -66,8 +102,18 @@ class Descriptor:
         artifact_type = value.get("artifactType")
         if artifact_type is not None and not isinstance(artifact_type, str):
             raise InvalidContentError(f"{what} has an artifactType that is not text")
-        annotations = check_annotations(value.get("annotations"), what)
-        return cls(media_type, digest, size, annotations, artifact_type or None)
+        name = value.get("name")
+        if name is not None and not isinstance(name, str):
+            raise InvalidContentError(f"{what} has a name that is not text")
+        return cls(
+            media_type,
+            digest,
+            size,
+            check_annotations(value.get("annotations"), what),
+            artifact_type or None,
+            Platform.from_json(value.get("platform")),
+            name or None,
+        )
 
     def to_json(self) -> dict[str, Any]:
         """The JSON object, its fields in the order in which Go's image-spec types declare them."""
@@ -78,8 +124,12 @@ class Descriptor:
         }
         if self.annotations:
             value["annotations"] = sorted_map(self.annotations)
+        if self.platform:
+            value["platform"] = self.platform.to_json()
         if self.artifact_type:
             value["artifactType"] = self.artifact_type
+        if self.name:
+            value["name"] = self.name
         return value
 
     @property

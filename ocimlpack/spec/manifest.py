@@ -103,6 +103,19 @@ def build(
     return parsed
 
 
+def build_index(manifests: Sequence[Descriptor]) -> Index:
+    """Write an index, its bytes as Go would write them."""
+    value = {
+        "schemaVersion": 2,
+        "mediaType": mediatypes.OCI_INDEX,
+        "manifests": [each.to_json() for each in manifests],
+    }
+    parsed = parse(encode(value))
+    if not isinstance(parsed, Index):
+        raise AssertionError("an index was read back as a manifest")
+    return parsed
+
+
 def parse(raw: bytes, media_type: str | None = None) -> Manifest | Index:
     """Read a manifest or an index.
 

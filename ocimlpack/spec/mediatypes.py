@@ -10,14 +10,18 @@ OCI_INDEX: Final = "application/vnd.oci.image.index.v1+json"
 OCI_CONFIG: Final = "application/vnd.oci.image.config.v1+json"
 OCI_EMPTY: Final = "application/vnd.oci.empty.v1+json"
 OCI_LAYER_PREFIX: Final = "application/vnd.oci.image.layer.v1."
+OCI_LAYER: Final = f"{OCI_LAYER_PREFIX}tar"
 
 # https://distribution.github.io/distribution/spec/manifest-v2-2/
 DOCKER_MANIFEST: Final = "application/vnd.docker.distribution.manifest.v2+json"
 DOCKER_CONFIG: Final = "application/vnd.docker.container.image.v1+json"
 DOCKER_LIST: Final = "application/vnd.docker.distribution.manifest.list.v2+json"
 
+# Ollama's list of one model in several forms.
+OLLAMA_LIST: Final = "application/vnd.ollama.manifest.list.v2+json"
+
 MANIFESTS: Final = frozenset({OCI_MANIFEST, DOCKER_MANIFEST})
-INDEXES: Final = frozenset({OCI_INDEX, DOCKER_LIST})
+INDEXES: Final = frozenset({OCI_INDEX, DOCKER_LIST, OLLAMA_LIST})
 
 # https://github.com/modelpack/model-spec/blob/main/docs/spec.md
 MODEL_MANIFEST: Final = "application/vnd.cncf.model.manifest.v1+json"
@@ -38,12 +42,21 @@ ENCODINGS: Final[tuple[Encoding, ...]] = get_args(Encoding)
 # https://github.com/opencontainers/image-spec/blob/v1.1.1/annotations.md
 TITLE: Final = "org.opencontainers.image.title"
 REF_NAME: Final = "org.opencontainers.image.ref.name"
+# containerd's and Docker's archives have the whole name of an image here, and its tag in REF_NAME:
+# https://github.com/containerd/containerd/blob/main/core/images/annotations.go
+IMAGE_NAME: Final = "io.containerd.image.name"
 CREATED: Final = "org.opencontainers.image.created"
+BASE_NAME: Final = "org.opencontainers.image.base.name"
+BASE_DIGEST: Final = "org.opencontainers.image.base.digest"
 
 # https://github.com/modelpack/model-spec/blob/main/docs/annotations.md
 FILEPATH: Final = "org.cncf.model.filepath"
 FILE_METADATA: Final = "org.cncf.model.file.metadata+json"
 LEGACY_FILEPATH: Final = "org.cnai.model.filepath"
+
+# What images say of their layers beside that; docs/format.md has them.
+KIND: Final = "ocimlpack.kind"
+PATH: Final = "ocimlpack.path"
 
 # oras marks a folder that it stored as an archive with this:
 # https://oras.land/docs/how_to_guides/pushing_and_pulling

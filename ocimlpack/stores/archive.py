@@ -11,9 +11,10 @@ import re
 import shutil
 import tarfile
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import BinaryIO, Final, cast
 
@@ -29,6 +30,7 @@ _MEMBER: Final = re.compile(
     r"(oci-layout|index\.json|blobs/(sha256/[0-9a-f]{64}|sha512/[0-9a-f]{128}))\Z"
 )
 _MAX_MEMBERS: Final = 1_000_000
+_MAX_HEADER: Final = 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,13 +121,19 @@ def _members(path: Path) -> dict[str, PartBlob]:
         with path.open("rb") as stream:
             if stream.read(2) in {b"\x1f\x8b", b"(\xb5", b"BZ"}:
                 raise UnsupportedError(f"{path} is compressed", hint="decompress it first")
-        with tarfile.open(path, "r:") as archive:
+        with (
+            path.open("rb") as stream,
+            tarfile.open(fileobj=cast(BinaryIO, _Frugal(stream)), mode="r:") as archive,
+        ):
             for count, member in enumerate(archive):
                 if count > _MAX_MEMBERS:
                     raise InvalidContentError(f"{path} has more than {_MAX_MEMBERS:,} members")
-                name = member.name.removeprefix("./")
-                if member.isreg() and not member.issparse() and _MEMBER.match(name):
-                    members[name] = PartBlob(path, member.offset_data, member.size)
+                name = _checked(member, path)
+                if not _MEMBER.match(name):
+                    continue  # what other programs put beside a layout
+                if name in members:
+                    raise InvalidContentError(f"{path} has {name} twice")
+                members[name] = PartBlob(path, member.offset_data, member.size)
     except FileNotFoundError:
         raise NotFoundError(f"no archive at {path}") from None
     except tarfile.TarError as error:
@@ -135,6 +143,34 @@ def _members(path: Path) -> dict[str, PartBlob]:
     if not {"oci-layout", "index.json"} <= members.keys():
         raise InvalidContentError(f"{path} holds no image layout")
     return members
+
+
+def _checked(member: tarfile.TarInfo, path: Path) -> str:
+    """A member's name, if it is one that an honest program writes."""
+    name = member.name.removeprefix("./")
+    if name.startswith("/") or ".." in name.split("/"):
+        raise InvalidContentError(f"{path} has a member outside of itself: {name!r:.120}")
+    if _MEMBER.match(name) and (not member.isreg() or member.issparse()):
+        raise InvalidContentError(f"{path} has something else than a file as {name}")
+    return name
+
+
+class _Frugal:
+    """A file of which nobody reads much at once: a header that says it is longer is a lie."""
+
+    def __init__(self, stream: BinaryIO) -> None:
+        self._stream = stream
+
+    def read(self, size: int) -> bytes:
+        if not 0 <= size <= _MAX_HEADER:
+            raise tarfile.ReadError(f"a header of {size:,} bytes")
+        return self._stream.read(size)
+
+    def seek(self, offset: int) -> int:
+        return self._stream.seek(offset)
+
+    def tell(self) -> int:
+        return self._stream.tell()
 
 
 def _unpack(path: Path, work: Path) -> None:
@@ -157,15 +193,30 @@ def _pack(work: Path, path: Path) -> None:
     )
     with files.replacing(path, path.parent) as (stream, _):
         for name in names:
-            _append(stream, work / name, name)
-        stream.write(bytes(2 * _BLOCK))  # two empty blocks are the end of an archive
+            source = work / name
+            with source.open("rb") as content:
+                append(stream, name, source.stat().st_size, iter(partial(content.read, CHUNK), b""))
+        finish(stream)
 
 
-def _append(stream: BinaryIO, source: Path, name: str) -> None:
+def append(stream: BinaryIO, name: str, size: int, pieces: Iterable[bytes]) -> None:
+    """Write a member.
+
+    Args:
+        stream: the archive.
+        name: the member's name.
+        size: bytes of its content.
+        pieces: its content; what getting it raises is passed on.
+    """
     member = tarfile.TarInfo(name)
-    member.size = source.stat().st_size
+    member.size = size
     member.mode = 0o644
     stream.write(member.tobuf(tarfile.GNU_FORMAT))
-    with source.open("rb") as content:
-        shutil.copyfileobj(content, stream, CHUNK)
-    stream.write(bytes(-member.size % _BLOCK))
+    for piece in pieces:
+        stream.write(piece)
+    stream.write(bytes(-size % _BLOCK))
+
+
+def finish(stream: BinaryIO) -> None:
+    """Write the end of an archive, which is two empty blocks."""
+    stream.write(bytes(2 * _BLOCK))

@@ -7,7 +7,16 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, Final, Protocol, TypeVar, runtime_checkable
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    BinaryIO,
+    Final,
+    Protocol,
+    TypeVar,
+    cast,
+    runtime_checkable,
+)
 
 from ocimlpack.errors import InputError, UnsupportedError
 from ocimlpack.spec.descriptor import Descriptor
@@ -110,6 +119,12 @@ def local_path(blob: Blob) -> Path | None:
 def linkable(blob: Blob) -> Path | None:
     """The file, if it is a store's blob: another store may let a name of its own stand for it."""
     return local_path(blob) if getattr(blob, "immutable", False) is True else None
+
+
+def origin(store: ReadableStore) -> ReadableStore:
+    """Where a store's content lies: for what is made out of another store's content, that one."""
+    found = getattr(store, "origin", None)
+    return store if found is None else cast(ReadableStore, found)
 
 
 @runtime_checkable

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import BinaryIO
+import hashlib
+from collections import deque
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import BinaryIO, Protocol, runtime_checkable
 
 from ocimlpack.errors import IntegrityError
 from ocimlpack.spec.descriptor import Descriptor
@@ -59,6 +62,78 @@ class Verifier:
                 f"{self._desc.digest.algorithm}:{self._hash.hexdigest()}",
                 digest=str(self._desc.digest),
             )
+
+
+class Checker(Protocol):
+    """Takes bytes in order and knows, at the end, whether they were the right ones."""
+
+    def update(self, chunk: bytes | memoryview, /) -> None:
+        """Take the next bytes."""
+        ...
+
+    def finish(self) -> None:
+        """All bytes were given.
+
+        Raises:
+            IntegrityError: too few, or the wrong ones.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Stretch:
+    """Bytes of a whole that have to be the right ones, though the whole's digest isn't known.
+
+    Attributes:
+        start: where they begin.
+        size: how many; at least one.
+        checker: knows which they are.
+    """
+
+    start: int
+    size: int
+    checker: Checker
+
+
+@runtime_checkable
+class Checkable(Protocol):
+    """A blob without a digest, of which parts have one."""
+
+    def stretches(self) -> Iterable[Stretch]:
+        """Those parts, in order, for one reading of the whole."""
+        ...
+
+
+class Passage:
+    """The SHA-256 of a blob that passes by, while stretches of it are held against digests."""
+
+    def __init__(self, blob: Blob) -> None:
+        self._hash = hashlib.sha256()
+        self._at = 0
+        stretches = blob.stretches() if isinstance(blob, Checkable) else ()
+        self._stretches = deque(stretches)
+
+    def update(self, chunk: bytes | memoryview) -> None:
+        """Take the next bytes.
+
+        Raises:
+            IntegrityError: a stretch ended, and its bytes were not the right ones.
+        """
+        self._hash.update(chunk)
+        view, begin = memoryview(chunk), self._at
+        self._at = end = begin + len(view)
+        while self._stretches and self._stretches[0].start < end:
+            stretch = self._stretches[0]
+            stop = stretch.start + stretch.size
+            stretch.checker.update(view[max(stretch.start - begin, 0) : min(stop, end) - begin])
+            if stop > end:
+                return
+            stretch.checker.finish()
+            self._stretches.popleft()
+
+    def hexdigest(self) -> str:
+        """The digest of what was taken."""
+        return self._hash.hexdigest()
 
 
 def chunks(stream: BinaryIO, desc: Descriptor) -> Iterator[bytes]:

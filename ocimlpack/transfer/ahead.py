@@ -11,7 +11,6 @@ leaves done.
 
 from __future__ import annotations
 
-import hashlib
 import io
 import os
 from collections.abc import Callable, Sequence
@@ -24,6 +23,7 @@ from ocimlpack.progress import Began, Ended, Moved, Outcome, Planned, Reporter, 
 from ocimlpack.spec.descriptor import Descriptor
 from ocimlpack.spec.digest import Digest
 from ocimlpack.stores.base import CHUNK, Blob, Ingester, Sink, identity
+from ocimlpack.stores.verify import Passage
 from ocimlpack.transfer import pool
 from ocimlpack.transfer.watched import Watched
 
@@ -193,8 +193,9 @@ def hash_source(source: Source, advance: Callable[[int], None]) -> Digest:
 
     Raises:
         ConflictError: it was changed meanwhile.
+        IntegrityError: a part whose digest is known has other bytes.
     """
-    size, done, hasher = source.size, 0, hashlib.sha256()
+    size, done, hasher = source.size, 0, Passage(source.blob)
     buffer = memoryview(bytearray(CHUNK))
     with source.blob.open() as stream:
         # One that somebody keeps appending to must not be followed for ever.

@@ -22,6 +22,8 @@ from ocimlpack.spec.mediatypes import (
     FILEPATH,
     MODEL_CONFIG,
     OCI_CONFIG,
+    OCI_LAYER,
+    PATH,
     TITLE,
     is_manifest,
     parse_model_layer,
@@ -39,6 +41,7 @@ from ocimlpack.stores.base import (
     Store,
     capability,
     doubt,
+    origin,
 )
 from ocimlpack.stores.graph import walk
 from ocimlpack.stores.partial import TakenError
@@ -192,6 +195,8 @@ def label(desc: Descriptor) -> str:
     """What progress calls a piece of content: its path, else its digest."""
     if desc.media_type in {MODEL_CONFIG, OCI_CONFIG}:
         return "config"
+    if desc.media_type == OCI_LAYER and PATH in desc.annotations:
+        return desc.annotations[PATH]
     path, title = desc.annotations.get(FILEPATH), desc.annotations.get(TITLE)
     # An archive's path is that of the folder that it fills, as others may fill it too.
     archive = (parse_model_layer(desc.media_type) or ("", "raw"))[1] != "raw"
@@ -232,7 +237,7 @@ class _Mover:
             presumed = self._presumer is not None and self._presumer.presume_absent(leaf)
             if not presumed and self._dst.exists(leaf):
                 return "skipped"
-            if self._mountable and self._mountable.mount(leaf, self._src):
+            if self._mountable and self._mountable.mount(leaf, origin(self._src)):
                 return "mounted"
         with blaming("source"):
             blob = self._src.fetch(leaf)

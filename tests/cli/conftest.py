@@ -60,6 +60,7 @@ FUNCTIONS = {
     "looking": ("inspect", "verify"),
     "accounts": ("login", "logout"),
     "doctor": ("doctor",),
+    "diff": ("diff",),
 }
 
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -28,6 +29,28 @@ def test_inspect_prints_text(app: App, run: Run) -> None:
     assert ran.stdout.startswith("Name:      minilm\n")
     assert ran.stdout.endswith("weight  1.0 KiB  a b.bin\n")
     assert app.call.args == ("minilm:1.0",)
+
+
+def test_inspect_says_how_each_thing_is_known(app: App, run: Run) -> None:
+    app.answers["inspect"] = replace(
+        FOUND,
+        model={"name": "minilm", "capabilities": {"inputTypes": ["text"], "languages": ["en"]}},
+        annotations={"ocimlpack.parameters": "1234", "org.example.a": "1"},
+        facts={"parameters": "1234", "opset": "17"},
+        origins={"name": "given", "inputTypes": "guessed", "parameters": "found"},
+        base=f"team/base@{DIGEST}",
+    )
+    lines = run("inspect", "minilm:1.0").stdout.splitlines()
+    assert lines[:5] == [
+        "Name:         minilm (given)",
+        "Capabilities: input types: text (guessed); languages: en",
+        "Exact count:  1,234 (from the files)",
+        "Opset:        17",
+        f"Base:         team/base@{DIGEST}",
+    ]
+    assert [line for line in lines if line.startswith("Annotation")] == [
+        "Annotation:   org.example.a=1"
+    ]
 
 
 def test_inspect_prints_json(app: App, run: Run) -> None:

@@ -191,16 +191,17 @@ def skopeo(program: Callable[[str], Program]) -> Program:
     return program("skopeo")
 
 
-@pytest.fixture(scope="session")
-def modelpack(program: Callable[[str], Program]) -> Program:
-    return program("modelpack")
-
-
 @pytest.fixture
 def model(tmp_path: Path) -> Path:
     """A small model with one of each: shards, folders, a script, an empty file, equal files."""
     folder = tmp_path / "model"
     folder.mkdir()
+    write_model(folder)
+    return folder
+
+
+def write_model(folder: Path) -> None:
+    """Fill an empty folder with the model of these tests."""
     for shard in (1, 2):
         write_safetensors(folder / f"model-0000{shard}-of-00002.safetensors", seed=shard)
     files = {
@@ -219,7 +220,6 @@ def model(tmp_path: Path) -> Path:
         path.parent.mkdir(exist_ok=True)
         path.write_text(text, encoding="utf-8")
     (folder / "serve.py").chmod(0o755)
-    return folder
 
 
 def write_safetensors(path: Path, seed: int, elements: int = 40_000) -> None:

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from ocimlpack.model.readers import named
 from ocimlpack.model.unpack import Folder
 from ocimlpack.spec import manifest as manifests
 from ocimlpack.spec import mediatypes
@@ -85,7 +86,9 @@ def copy(source: Artifact, folder: Folder, blobs: Mapping[Digest, Blob] | None =
 
 
 def folder_at(destination: Path, source: Artifact, *, force: bool = False) -> Folder:
-    return Folder(destination, source.manifest, reference=REFERENCE, force=force)
+    return Folder(
+        destination, source.manifest, named(source.manifest), reference=REFERENCE, force=force
+    )
 
 
 @dataclass(frozen=True)
@@ -108,6 +111,7 @@ def pull(
     with Folder(
         destination,
         source.manifest,
+        named(source.manifest),
         reference=reference,
         include=include,
         exclude=exclude,

@@ -11,6 +11,7 @@ from typing import Literal
 
 import pytest
 
+from ocimlpack.model.options import Form
 from ocimlpack.model.pack import Options, pack
 from ocimlpack.spec.digest import Digest
 from tests.model.weights import model, write
@@ -20,9 +21,8 @@ ROOT = Path(__file__).parents[2]
 PACK = """
 import sys
 from pathlib import Path
-from typing import Literal
-from ocimlpack.model.pack import pack
-print(pack(Path(sys.argv[1]), jobs=int(sys.argv[2])).root.digest)
+from ocimlpack.model.pack import Options, pack
+print(pack(Path(sys.argv[1]), Options(form=sys.argv[3]), jobs=int(sys.argv[2])).root.digest)
 """
 
 
@@ -95,10 +95,12 @@ ENVIRONMENTS = [
 ]
 
 
-def packed_elsewhere(folder: Path, environment: Mapping[str, str], mask: int) -> Digest:
+def packed_elsewhere(
+    folder: Path, environment: Mapping[str, str], mask: int, form: Form = "modelpack"
+) -> Digest:
     """The digest that another process finds."""
     ran = subprocess.run(
-        [sys.executable, "-c", PACK, folder, "3"],
+        [sys.executable, "-c", PACK, folder, "3", form],
         env={"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), **environment},
         cwd=folder.parent,
         umask=mask,
@@ -118,6 +120,16 @@ def test_another_process_gives_the_same_digest(
 ) -> None:
     folder = write(tmp_path / "m", tree())
     assert packed_elsewhere(folder, environment, mask) == pack(folder).root.digest
+
+
+@pytest.mark.parametrize("form", ["image", "both"])
+def test_images_are_the_same_whatever_else_differs(tmp_path: Path, form: Form) -> None:
+    files = {**large_tree(), "large.bin": bytes(2_000_000)}
+    expected = pack(write(tmp_path / "plain", files), Options(form=form)).root
+    folder = shuffled(tmp_path / "copy", 7, files)
+    assert pack(folder, Options(form=form), jobs=2).root == expected
+    found = packed_elsewhere(tmp_path / "plain", ENVIRONMENTS[3], 0o077, form)
+    assert found == expected.digest
 
 
 def test_a_link_gives_the_digest_of_what_it_points_to(tmp_path: Path) -> None:

@@ -177,20 +177,29 @@ def test_what_is_said_wins_over_what_is_found_and_options_over_both(tmp_path: Pa
     }
     assert value["config"]["precision"] == "int8"
     assert value["config"]["capabilities"] == {"inputTypes": ["text"], "languages": ["de"]}
-    assert packed.manifest.annotations == {"org.example.a": "file", "org.example.b": "option"}
+    assert packed.manifest.annotations == {
+        "org.example.a": "file",
+        "org.example.b": "option",
+        "ocimlpack.parameters": "77910",
+        "ocimlpack.tensors": "3",
+        "ocimlpack.task": "sentence-similarity",
+        "ocimlpack.found": "datasetsURL,format,paramSize,parameters,tensors,task",
+        "ocimlpack.given": "name,version,licenses,precision,languages",
+        "ocimlpack.guessed": "architecture,inputTypes",
+    }
     assert ("dataset", "tokenizer/vocab.txt") in files(packed)
     assert "model.yaml" not in [path for _, path in files(packed)]
 
 
 def test_another_metadata_file_makes_the_folders_own_an_ordinary_one(tmp_path: Path) -> None:
-    write(tmp_path / "m", {"a.bin": "x", "model.yaml": "base: something of another tool\n"})
+    write(tmp_path / "m", {"a.bin": "x", "model.yaml": "basis: something of another tool\n"})
     write(tmp_path, {"about.yaml": "name: tiny\n"})
     packed = pack(tmp_path / "m", Options(file=tmp_path / "about.yaml"))
     assert files(packed) == [("weight", "a.bin"), ("weight.config", "model.yaml")]
     assert config(packed)["descriptor"] == {"name": "tiny"}
     packed = pack(tmp_path / "m", Options(file=Path("/dev/null")))
     assert ("weight.config", "model.yaml") in files(packed)
-    with pytest.raises(InputError, match=r"'base' is not known") as caught:
+    with pytest.raises(InputError, match=r"'basis' is not known") as caught:
         pack(tmp_path / "m")
     assert "--file /dev/null" in str(caught.value.hint)
 
@@ -373,9 +382,9 @@ def test_a_time_is_recorded_when_asked_for_and_only_then(
     monkeypatch.setenv("SOURCE_DATE_EPOCH", "1767225600")
     packed = pack(tmp_path)
     assert config(packed)["descriptor"]["createdAt"] == "2026-01-01T00:00:00Z"
-    assert packed.manifest.annotations == {mediatypes.CREATED: "2026-01-01T00:00:00Z"}
+    assert packed.manifest.annotations[mediatypes.CREATED] == "2026-01-01T00:00:00Z"
     packed = pack(tmp_path, Options(created="2026-02-01T01:00:00+01:00"))
-    assert packed.manifest.annotations == {mediatypes.CREATED: "2026-02-01T00:00:00Z"}
+    assert packed.manifest.annotations[mediatypes.CREATED] == "2026-02-01T00:00:00Z"
     monkeypatch.setenv("SOURCE_DATE_EPOCH", "soon")
     with pytest.raises(InputError, match="SOURCE_DATE_EPOCH"):
         pack(tmp_path)
@@ -410,8 +419,13 @@ def test_a_damaged_header_is_a_warning(tmp_path: Path) -> None:
         ),
         (
             "n.onnx",
+            weights.onnx(initializer("w", 1, (4,), location="n.data")),
+            "n.onnx needs 'n.data', which is not packed",
+        ),
+        (
+            "n.onnx",
             weights.onnx(initializer("w", 1, (4,), location="../../etc/passwd")),
-            "n.onnx needs '../../etc/passwd', which is not packed",
+            "n.onnx seems to be damaged, and nothing is taken from it: its data are outside",
         ),
     ],
 )

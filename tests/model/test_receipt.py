@@ -128,19 +128,20 @@ def test_without_a_receipt_there_is_nothing_to_verify_against(tmp_path: Path) ->
         receipt.verify(tmp_path / "absent")
 
 
-def test_a_folder_whose_update_was_interrupted_is_not_right(folder: Path) -> None:
+def test_a_folder_whose_update_was_interrupted_is_not_right(folder: Path, source: Artifact) -> None:
     (folder / receipt.INCOMING).write_bytes((folder / receipt.PATH).read_bytes())
     with pytest.raises(IntegrityError, match="interrupted"):
         receipt.verify(folder)
-    assert receipt.pulled(folder) is None
+    assert not receipt.holds(folder, source.digest)
 
 
 def test_what_was_pulled_is_known_without_reading_files(
     folder: Path, source: Artifact, tmp_path: Path
 ) -> None:
-    assert receipt.pulled(folder) == source.digest
-    assert receipt.pulled(tmp_path / "absent") is None
-    assert receipt.pulled(tmp_path) is None
+    assert receipt.holds(folder, source.digest)
+    assert not receipt.holds(folder, Digest.of(b"another"))
+    assert not receipt.holds(tmp_path / "absent", source.digest)
+    assert not receipt.holds(tmp_path, source.digest)
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,7 @@ from ocimlpack.errors import (
     UnavailableError,
 )
 from ocimlpack.model import beneath, receipt, unpack
+from ocimlpack.model.readers import named
 from ocimlpack.spec import mediatypes
 from ocimlpack.spec.digest import Digest
 from ocimlpack.stores.base import BytesBlob
@@ -440,7 +441,9 @@ class TestRoom:
         monkeypatch.setattr(unpack, "can_clone", lambda *_: clones)
         source = files(CONTENT)
         near = tmp_path / "index.json"
-        folder = unpack.Folder(tmp_path / "out", source.manifest, reference="x", near=near)
+        folder = unpack.Folder(
+            tmp_path / "out", source.manifest, named(source.manifest), reference="x", near=near
+        )
         refused = nullcontext() if clones else pytest.raises(UnavailableError, match="missing")
         with refused, folder:
             pass

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import struct
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -10,6 +11,11 @@ from typing import Any
 
 BITS = {"F64": 64, "I64": 64, "F32": 32, "I32": 32, "F16": 16, "BF16": 16, "U8": 8, "F8_E4M3": 8}
 """Types of safetensors that the tests use, with the bits that a number takes."""
+
+GGML = {0: (1, 4), 1: (1, 2), 8: (32, 34), 12: (256, 144), 14: (256, 210)}
+"""Types of ggml that the tests use: how many numbers a block has, and how many bytes."""
+
+ONNX_BITS = {1: 32, 7: 64, 10: 16, 22: 4, 77: 8}
 
 Tensors = Mapping[str, tuple[str, Sequence[int]]]
 
@@ -56,16 +62,20 @@ def gguf(
     order: str = "<",
     version: int = 3,
 ) -> bytes:
-    """A GGUF file; tensors are (name, ggml type, shape), with 64 bytes of data in all."""
+    """A GGUF file; tensors are (name, ggml type, shape as in the file), and all of zeros."""
     rows = list(tensors)
     raw = b"GGUF" + struct.pack(f"{order}IQQ", version, len(rows), len(pairs))
     for key, content in pairs.items():
         raw += text(key, order) + value(content, order)
+    at = 0
     for name, kind, shape in rows:
         raw += text(name, order) + struct.pack(f"{order}I", len(shape))
         raw += struct.pack(f"{order}{len(shape)}Q", *shape)
-        raw += struct.pack(f"{order}IQ", kind, 0)
-    return raw + bytes(64)
+        raw += struct.pack(f"{order}IQ", kind, at)
+        block, size = GGML[kind]
+        at += math.prod(shape) // block * size
+        at += -at % 32
+    return raw + bytes(-len(raw) % 32) + bytes(at)
 
 
 def varint(number: int) -> bytes:
@@ -92,7 +102,7 @@ def initializer(
         raw = b"".join(varint(1 << 3) + varint(each) for each in shape)
     raw += varint(2 << 3) + varint(kind) + message(8, name.encode())
     if location is None:
-        raw += message(9, bytes(8))
+        raw += message(9, bytes(min(math.prod(shape), 65536) * ONNX_BITS[kind] // 8))
     else:
         raw += message(13, message(1, b"location") + message(2, location.encode()))
         raw += message(13, message(1, b"length") + message(2, b"4096"))

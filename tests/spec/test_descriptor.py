@@ -23,7 +23,13 @@ def test_a_descriptor_of_bytes_names_them() -> None:
 
 
 def test_what_is_read_is_written_again() -> None:
-    value = {**GOOD, "annotations": {"a": "1", "b": ""}, "artifactType": "application/x"}
+    value = {
+        **GOOD,
+        "annotations": {"a": "1", "b": ""},
+        "platform": {"architecture": "arm64", "os": "linux", "variant": "v8"},
+        "artifactType": "application/x",
+        "name": "model.embed_tokens.weight",
+    }
     assert Descriptor.from_json(value).to_json() == value
 
 
@@ -49,8 +55,13 @@ def test_nothing_is_written_for_what_is_empty() -> None:
 
 
 def test_fields_that_are_not_ours_are_let_through() -> None:
-    extra = {**GOOD, "urls": ["https://example.com"], "data": "AAAA", "platform": {"os": "linux"}}
+    extra = {**GOOD, "urls": ["https://example.com"], "data": "AAAA", "from": "/models/x"}
     assert Descriptor.from_json(extra) == Descriptor.from_json(GOOD)
+
+
+@pytest.mark.parametrize("platform", [[], "linux/amd64", {"os": 5}, {"architecture": ["amd64"]}])
+def test_a_platform_that_can_not_be_read_says_nothing(platform: object) -> None:
+    assert Descriptor.from_json({**GOOD, "platform": platform}) == Descriptor.from_json(GOOD)
 
 
 @pytest.mark.parametrize(
@@ -79,6 +90,8 @@ def test_fields_that_are_not_ours_are_let_through() -> None:
         {"annotations": "a=b"},
         {"artifactType": 1},
         {"artifactType": {}},
+        {"name": 5},
+        {"name": ["a"]},
     ],
     ids=str,
 )

@@ -2,16 +2,31 @@
 
 A header is a stranger's text: every number in it is checked before it is used, nothing in it makes
 a reader hold more memory than the header has bytes, and what is wrong with it is one sentence.
+Nothing in it is executed, imported or opened.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, TypeGuard
+
+from ocimlpack.errors import InvalidContentError
 
 MAX_PARAMETERS: Final = 2**63 - 1
 """More than that in one tensor is an overflow in some reader, and no model."""
+
+_MAX_DIMENSIONS: Final = 64
+_MAX_FACTS: Final = 256
+_MAX_FACT: Final = 1000
+"""Characters: what a file says of itself is shown to people, and kept for many files at a time."""
+
+
+class UnknownFormError(InvalidContentError):
+    """A form of a format that no reader here knows, or more of it than is read.
+
+    Nothing need be wrong with the file.
+    """
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,10 +37,17 @@ class Tensor:
         type: the type of its numbers: ModelPack's name for it, or where that has none the format's
             own, in lower case.
         count: how many numbers it has.
+        shape: its dimensions, the outermost first; empty for a single number.
+        start: where its bytes begin in this file; None where they are not in it as they are:
+            compressed, in another file, or written as text or numbers of varying length.
+        size: how many bytes these are; None where `start` is None.
     """
 
     type: str
     count: int
+    shape: tuple[int, ...] = ()
+    start: int | None = None
+    size: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,15 +59,28 @@ class Header:
         fields: text that it gives for ModelPack's config, under the names that it has there.
         external: names of other files, relative to this one's folder, that hold some of its data.
         role: what it is a part of, where it is not the model itself: "projector" or "adapter".
+        facts: what it says that ModelPack's config has no field for, as short texts by name.
     """
 
     tensors: Mapping[str, Tensor]
     fields: Mapping[str, str] = field(default_factory=dict)
     external: frozenset[str] = frozenset()
     role: str | None = None
+    facts: Mapping[str, str] = field(default_factory=dict)
 
 
-def count(shape: list[int]) -> int | None:
+def parameters(header: Header) -> Iterator[Tensor]:
+    """The tensors that hold numbers of their own: where two are the same bytes, one of them."""
+    seen = set()
+    for tensor in header.tensors.values():
+        place = tensor.start, tensor.size
+        if tensor.size and place in seen:
+            continue
+        seen.add(place)
+        yield tensor
+
+
+def count(shape: Iterable[int]) -> int | None:
     """How many numbers a tensor of this shape has; None if that overflows."""
     result = 1
     for size in shape:
@@ -53,3 +88,27 @@ def count(shape: list[int]) -> int | None:
         if result > MAX_PARAMETERS:
             return None
     return result
+
+
+def is_shape(value: object) -> TypeGuard[tuple[int, ...]]:
+    """Whether a stranger's value is a shape: a tuple of whole numbers that sizes can be."""
+    return (
+        isinstance(value, tuple)
+        and len(value) <= _MAX_DIMENSIONS
+        # `type` instead of `isinstance`: true and false are whole numbers to Python.
+        and all(type(each) is int and 0 <= each <= MAX_PARAMETERS for each in value)
+    )
+
+
+def short_facts(pairs: Iterable[tuple[str, object]]) -> dict[str, str]:
+    """Facts as a header has them: texts, the first few hundred, cut where they are long.
+
+    Args:
+        pairs: names and values; what is None or empty is left out.
+    """
+    facts: dict[str, str] = {}
+    for name, value in pairs:
+        text = "" if value is None else str(value)
+        if text and len(facts) < _MAX_FACTS:
+            facts[name[:_MAX_FACT]] = text if len(text) <= _MAX_FACT else f"{text[:_MAX_FACT]}…"
+    return facts

@@ -7,15 +7,21 @@ are stepped over: reading them would cost seconds and hundreds of megabytes.
 from __future__ import annotations
 
 import struct
-from typing import BinaryIO, Final
+from typing import BinaryIO, Final, NamedTuple
 
 from ocimlpack.errors import InvalidContentError
-from ocimlpack.model.headers import Header, Tensor, count
+from ocimlpack.model.headers import Header, Tensor, count, ggml, short_facts
 
 _MAX_HEADER: Final = 100_000_000
-_MAX_TENSORS: Final = 1_000_000
-_MAX_TEXT: Final = 1_000_000
+_MAX_TENSORS: Final = 100_000
+_MAX_PAIRS: Final = 100_000
+_KEPT_TEXT: Final = 65_536
+"""Characters: templates may be long, and nothing is made of them."""
+
+_MAX_NAME: Final = 65_535
 _MAX_DIMENSIONS: Final = 8
+_MAX_ALIGNMENT: Final = 2**30
+_CHUNK: Final = 64 * 1024
 
 _STRING: Final = 8
 _ARRAY: Final = 9
@@ -33,55 +39,6 @@ _SCALARS: Final = {
     12: "d",
 }
 
-# ggml's tensor types that have a name in ModelPack; all others are quantised or rare.
-_TYPES: Final = {
-    0: "float32",
-    1: "float16",
-    24: "int8",
-    25: "int16",
-    26: "int32",
-    27: "int64",
-    28: "float64",
-    30: "bfloat16",
-}
-
-# `llama_ftype`, https://github.com/ggml-org/llama.cpp/blob/master/include/llama.h, without those
-# that stand for plain numbers (0, 1 and 32).
-_QUANTIZATIONS: Final = {
-    2: "Q4_0",
-    3: "Q4_1",
-    7: "Q8_0",
-    8: "Q5_0",
-    9: "Q5_1",
-    10: "Q2_K",
-    11: "Q3_K_S",
-    12: "Q3_K_M",
-    13: "Q3_K_L",
-    14: "Q4_K_S",
-    15: "Q4_K_M",
-    16: "Q5_K_S",
-    17: "Q5_K_M",
-    18: "Q6_K",
-    19: "IQ2_XXS",
-    20: "IQ2_XS",
-    21: "Q2_K_S",
-    22: "IQ3_XS",
-    23: "IQ3_XXS",
-    24: "IQ1_S",
-    25: "IQ4_NL",
-    26: "IQ3_S",
-    27: "IQ3_M",
-    28: "IQ2_S",
-    29: "IQ2_M",
-    30: "IQ4_XS",
-    31: "IQ1_M",
-    36: "TQ1_0",
-    37: "TQ2_0",
-    38: "MXFP4_MOE",
-    39: "NVFP4",
-    40: "Q1_0",
-}
-
 _TEXTS: Final = {
     "general.name": "name",
     "general.architecture": "family",
@@ -95,6 +52,10 @@ _TEXTS: Final = {
 Scalar = int | float | bool | str
 
 
+class _Array(NamedTuple):
+    length: int
+
+
 def read(stream: BinaryIO, size: int) -> Header:
     """Read the header of a file that has `size` bytes.
 
@@ -102,38 +63,80 @@ def read(stream: BinaryIO, size: int) -> Header:
         InvalidContentError: it is malformed, or of a version that isn't known.
     """
     reader = _Reader(stream, size)
-    tensors, pairs = reader.count("tensors"), reader.number("Q")
+    tensors, pairs = reader.count("tensors", _MAX_TENSORS), reader.count("keys", _MAX_PAIRS)
     values: dict[str, Scalar] = {}
+    arrays: dict[str, int] = {}
     for _ in range(pairs):
-        key = reader.text()
-        value = reader.value()
-        if key in values:
+        key = reader.text("key")
+        if key in values or key in arrays:
             raise InvalidContentError(f"its key {key!r:.80} is given twice")
-        if value is not None:
+        value = reader.value()
+        if isinstance(value, _Array):
+            arrays[key] = value.length
+        else:
             values[key] = value
-    found: dict[str, Tensor] = {}
-    last = 0
-    for _ in range(tensors):
-        name, tensor, offset = _tensor(reader)
-        if name in found:
-            raise InvalidContentError(f"its tensor {name!r:.80} is given twice")
-        found[name] = tensor
-        last = max(last, offset)
-    if found and reader.at + last >= size:
-        raise InvalidContentError("it ends before its last tensor; was it downloaded whole?")
-    return Header(found, _fields(values), role=_role(values))
+    described = [_described(reader) for _ in range(tensors)]
+    found = _placed(described, _data_start(values, reader.at), size)
+    facts = short_facts(
+        [("gguf.version", reader.version), ("gguf.byteorder", reader.byteorder)]
+        + [(key, value) for key, value in values.items() if key not in _TEXTS]
+        + [(key, f"{length:,} values") for key, length in arrays.items()]
+    )
+    return Header(found, _fields(values), role=_role(values), facts=facts)
 
 
-def _tensor(reader: _Reader) -> tuple[str, Tensor, int]:
-    name = reader.text()
+def _described(reader: _Reader) -> tuple[str, tuple[int, ...], int, int]:
+    """A tensor's name, shape, type, and where it begins among the data."""
+    name = reader.text("tensor's name")
     dimensions = reader.number("I")
     if dimensions > _MAX_DIMENSIONS:
         raise InvalidContentError(f"its tensor {name!r:.80} has {dimensions:,} dimensions")
-    numbers = count([reader.number("Q") for _ in range(dimensions)])
-    if numbers is None:
-        raise InvalidContentError(f"its tensor {name!r:.80} has more numbers than can be")
-    kind = reader.number("I")
-    return name, Tensor(_TYPES.get(kind, f"ggml-{kind}"), numbers), reader.number("Q")
+    # The innermost comes first in the file.
+    shape = tuple(reversed([reader.length() for _ in range(dimensions)]))
+    return name, shape, reader.number("I"), reader.number("Q")
+
+
+def _placed(
+    described: list[tuple[str, tuple[int, ...], int, int]], data: int, size: int
+) -> dict[str, Tensor]:
+    """The tensors with their places, none of which overlap or lie beyond the file's end."""
+    found: dict[str, Tensor] = {}
+    spans = []
+    for name, shape, kind, offset in described:
+        if name in found:
+            raise InvalidContentError(f"its tensor {name!r:.80} is given twice")
+        numbers = count(shape)
+        if numbers is None:
+            raise InvalidContentError(f"its tensor {name!r:.80} has more numbers than can be")
+        type_name, form = ggml.named(kind)
+        begin = data + offset
+        if form is None:
+            found[name] = Tensor(type_name, numbers, shape)
+            spans.append((begin, begin + 1))
+            continue
+        if numbers % form.block:
+            raise InvalidContentError(
+                f"its tensor {name!r:.80} does not fill whole blocks of {form.block} numbers"
+            )
+        length = numbers // form.block * form.size
+        found[name] = Tensor(type_name, numbers, shape, begin, length)
+        spans.append((begin, begin + length))
+    end = 0
+    for begin, stop in sorted(spans):
+        if begin < end:
+            raise InvalidContentError("its tensors overlap")
+        end = stop
+    if end > size:
+        raise InvalidContentError("it ends before its last tensor does; was it downloaded whole?")
+    return found
+
+
+def _data_start(values: dict[str, Scalar], at: int) -> int:
+    """Where the data begin: at the next multiple of the alignment."""
+    alignment = values.get("general.alignment", 32)
+    if not isinstance(alignment, int) or not 0 < alignment <= _MAX_ALIGNMENT:
+        raise InvalidContentError(f"its alignment is {alignment!r:.40}")
+    return at + -at % alignment
 
 
 def _fields(values: dict[str, Scalar]) -> dict[str, str]:
@@ -143,8 +146,8 @@ def _fields(values: dict[str, Scalar]) -> dict[str, str]:
         if isinstance(value := values.get(key), str) and value
     }
     quantization = values.get("general.file_type")
-    if isinstance(quantization, int) and quantization in _QUANTIZATIONS:
-        fields["quantization"] = _QUANTIZATIONS[quantization]
+    if isinstance(quantization, int) and quantization in ggml.MIXES:
+        fields["quantization"] = ggml.MIXES[quantization]
     if _is_transformer(values, fields.get("family", "")):
         fields["architecture"] = "transformer"
     return fields
@@ -178,51 +181,69 @@ class _Reader:
         version = self._bytes(4)
         if version[:2] == b"\0\0":
             self._order = ">"  # since version 3, for machines that count the other way
-        number = struct.unpack(f"{self._order}I", version)[0]
-        if number not in {2, 3}:
-            raise InvalidContentError(f"its GGUF version is {number}; 2 and 3 are known")
+        self.version = struct.unpack(f"{self._order}I", version)[0]
+        if self.version not in {1, 2, 3}:
+            raise InvalidContentError(f"its GGUF version is {self.version}; 1 to 3 are known")
+        # Version 1 counted in 32 bits.
+        self.byteorder = "big" if self._order == ">" else None
+        self._length = struct.Struct(self._order + ("I" if self.version == 1 else "Q"))
 
     def number(self, form: str) -> int:
         value = self._scalar(form)
         return value if isinstance(value, int) else 0
 
-    def count(self, what: str) -> int:
-        number = self.number("Q")
-        if number > _MAX_TENSORS:
+    def length(self) -> int:
+        (value,) = self._length.unpack(self._bytes(self._length.size))
+        return int(value)
+
+    def count(self, what: str, most: int) -> int:
+        number = self.length()
+        if number > most:
             raise InvalidContentError(f"it claims to have {number:,} {what}")
         return number
 
-    def text(self) -> str:
-        length = self.number("Q")
-        if length > _MAX_TEXT:
-            raise InvalidContentError(f"a text in its header has {length:,} bytes")
+    def text(self, what: str) -> str:
+        length = self.length()
+        if length > _MAX_NAME:
+            raise InvalidContentError(f"a {what} in its header has {length:,} bytes")
         return self._bytes(length).decode("utf-8", "replace")
 
-    def value(self) -> Scalar | None:
-        """The next typed value; None for an array, which is stepped over."""
+    def value(self) -> Scalar | _Array:
+        """The next typed value; of an array, which is stepped over, its length."""
         kind = self.number("I")
         if kind == _ARRAY:
-            self._skip_array()
-            return None
+            return self._skip_array()
         if kind == _STRING:
-            length = self.number("Q")
-            if length > _MAX_TEXT:
-                self._skip(length)  # a chat template may be long, and is not wanted
-                return None
-            return self._bytes(length).decode("utf-8", "replace")
+            length = self.length()
+            kept = min(length, _KEPT_TEXT)
+            text = self._bytes(kept).decode("utf-8", "replace")
+            self._skip(length - kept)
+            return text
         if kind not in _SCALARS:
             raise InvalidContentError(f"its header has a value of the unknown type {kind}")
         return self._scalar(_SCALARS[kind])
 
-    def _skip_array(self) -> None:
-        kind, length = self.number("I"), self.number("Q")
+    def _skip_array(self) -> _Array:
+        kind, length = self.number("I"), self.length()
         if kind == _STRING:
-            for _ in range(length):
-                self._skip(self.number("Q"))
+            self._skip_texts(length)
         elif kind in _SCALARS:
             self._skip(length * struct.calcsize(f"={_SCALARS[kind]}"))
         else:
             raise InvalidContentError(f"its header has an array of the unknown type {kind}")
+        return _Array(length)
+
+    def _skip_texts(self, left: int) -> None:
+        """Step over texts, many at a time: a vocabulary has hundreds of thousands."""
+        unpack, width = self._length.unpack_from, self._length.size
+        while left:
+            chunk = self._stream.read(min(_CHUNK, self._limit - self.at))
+            place, last = 0, len(chunk) - width
+            while left and place <= last:
+                place += width + unpack(chunk, place)[0]
+                left -= 1
+            self._advance(place or width)  # no room for a single length: beyond the end
+            self._stream.seek(self.at)
 
     def _scalar(self, form: str) -> int | float | bool:
         (value,) = struct.unpack(self._order + form, self._bytes(struct.calcsize(f"={form}")))

@@ -1,160 +1,230 @@
 """The parts of an ONNX file that say what it is: a walk over its protobuf fields.
 
-Messages: https://github.com/onnx/onnx/blob/main/onnx/onnx.proto, encoding:
-https://protobuf.dev/programming-guides/encoding/. Nodes and the data of tensors are stepped over,
-and files that hold external data are named, never opened.
+Messages: https://github.com/onnx/onnx/blob/main/onnx/onnx.proto. The data of tensors are stepped
+over, and files that hold external data are named, never opened.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import re
+from dataclasses import dataclass, field
 from typing import BinaryIO, Final
 
 from ocimlpack.errors import InvalidContentError
-from ocimlpack.model.headers import Header, Tensor, count
+from ocimlpack.model.headers import Header, Tensor, count, short_facts
+from ocimlpack.model.headers.protobuf import LENGTH, VARINT, Fields
 
-_MAX_FIELDS: Final = 5_000_000
-_MAX_TEXT: Final = 65536
+_MAX_DIMENSIONS: Final = 65536
+_MAX_TENSORS: Final = 100_000
+_MAX_DEPTH: Final = 32
 
-_VARINT: Final = 0
-_LENGTH: Final = 2
-_FIXED: Final = {1: 8, 5: 4}
-
-_GRAPH: Final = 7  # in ModelProto
-_INITIALIZER: Final = 5  # in GraphProto
-_DIMS, _DATA_TYPE, _NAME, _EXTERNAL_DATA = 1, 2, 8, 13  # in TensorProto
+# In ModelProto.
+_IR_VERSION, _OPSET, _GRAPH, _METADATA = 1, 8, 7, 14
+_SAID: Final = {2: "producer", 3: "producer_version", 4: "domain"}
+# In GraphProto.
+_NODE, _GRAPH_NAME, _INITIALIZER, _INPUT, _OUTPUT = 1, 2, 5, 11, 12
+# In NodeProto and AttributeProto.
+_RESULT, _OPERATOR, _ATTRIBUTE = 2, 4, 5
+_TENSOR_VALUE, _GRAPH_VALUE, _GRAPHS = 5, 6, 11
+# In TensorProto.
+_DIMS, _DATA_TYPE, _NAME, _RAW_DATA, _EXTERNAL_DATA = 1, 2, 8, 9, 13
 _KEY, _VALUE = 1, 2  # in StringStringEntryProto
 
-# TensorProto.DataType, with ModelPack's name where it has one.
+# TensorProto.DataType: ModelPack's name where it has one, and the bits that a number takes.
 _TYPES: Final = {
-    1: "float32",
-    2: "uint8",
-    3: "int8",
-    4: "uint16",
-    5: "int16",
-    6: "int32",
-    7: "int64",
-    9: "bool",
-    10: "float16",
-    11: "float64",
-    12: "uint32",
-    13: "uint64",
-    14: "complex64",
-    15: "complex128",
-    16: "bfloat16",
-    17: "float8_e4m3",
-    19: "float8_e5m2",
+    1: ("float32", 32),
+    2: ("uint8", 8),
+    3: ("int8", 8),
+    4: ("uint16", 16),
+    5: ("int16", 16),
+    6: ("int32", 32),
+    7: ("int64", 64),
+    9: ("bool", 8),
+    10: ("float16", 16),
+    11: ("float64", 64),
+    12: ("uint32", 32),
+    13: ("uint64", 64),
+    14: ("complex64", 64),
+    15: ("complex128", 128),
+    16: ("bfloat16", 16),
+    17: ("float8_e4m3", 8),
+    18: ("float8e4m3fnuz", 8),
+    19: ("float8_e5m2", 8),
+    20: ("float8e5m2fnuz", 8),
+    21: ("uint4", 4),
+    22: ("int4", 4),
+    23: ("float4e2m1", 4),
+    24: ("float8e8m0", 8),
 }
+_FLOATING: Final = frozenset({1, 10, 11, 16, 17, 18, 19, 20})
+_OUTSIDE: Final = re.compile(r"/|[A-Za-z]:|(?:.*/)?\.\.(?:/|\Z)|.*[\\\0]|\Z", re.DOTALL)
 
 
 def read(stream: BinaryIO, size: int) -> Header:
-    """Read what a file of `size` bytes says of its initializers, which are its parameters.
+    """Read what a file of `size` bytes says of itself and of its parameters.
+
+    These are the initializers of its graph and of the graphs in that, and the tensors of floating
+    numbers that a node is there to bring: some exporters write weights as such constants.
 
     Raises:
-        InvalidContentError: it is malformed.
+        InvalidContentError: it is malformed, or wants data from outside its folder.
     """
-    reader = _Reader(stream, size)
-    tensors: dict[str, Tensor] = {}
-    external: set[str] = set()
+    fields = Fields(stream, size)
+    walk = _Walk(fields)
+    opsets: list[str] = []
+    pairs: list[tuple[str, object]] = []
     graphs = 0
-    for field, wire, end in reader.fields(size):
-        if field == _GRAPH and wire == _LENGTH:
+    for number, wire, end in fields.walk(size):
+        if number == _GRAPH and wire == LENGTH:
             graphs += 1
-            for inner, inner_wire, inner_end in reader.fields(end):
-                if inner == _INITIALIZER and inner_wire == _LENGTH:
-                    name, tensor = _tensor(reader, inner_end, external)
-                    tensors[name or f"#{len(tensors)}"] = tensor
+            pairs += walk.graph(end)
+        elif number == _IR_VERSION and wire == VARINT:
+            pairs.append(("ir_version", fields.varint()))
+        elif number in _SAID and wire == LENGTH:
+            pairs.append((_SAID[number], fields.text(end)))
+        elif number == _OPSET and wire == LENGTH:
+            opsets.append(_opset(fields, end))
+        elif number == _METADATA and wire == LENGTH:
+            pair = fields.texts(end)
+            pairs.append((f"metadata.{pair.get(_KEY, '')}", pair.get(_VALUE)))
     if not graphs:
         raise InvalidContentError("it has no graph; it does not seem to be an ONNX file")
-    return Header(tensors, external=frozenset(external))
+    pairs.insert(0, ("opset", ", ".join(opsets)))
+    return Header(walk.tensors, external=frozenset(walk.external), facts=short_facts(pairs))
 
 
-def _tensor(reader: _Reader, end: int, external: set[str]) -> tuple[str, Tensor]:
-    shape: list[int] = []
-    name, kind = "", 0
-    for field, wire, stop in reader.fields(end):
-        if field == _DIMS and wire == _VARINT:
-            shape.append(reader.varint())
-        elif field == _DIMS and wire == _LENGTH:
-            while reader.at < stop:
-                shape.append(reader.varint())
-        elif field == _DATA_TYPE and wire == _VARINT:
-            kind = reader.varint()
-        elif field == _NAME and wire == _LENGTH:
-            name = reader.text(stop)
-        elif field == _EXTERNAL_DATA and wire == _LENGTH:
-            pair = {key: reader.text(to) for key, way, to in reader.fields(stop) if way == _LENGTH}
-            if pair.get(_KEY) == "location":
-                external.add(pair.get(_VALUE, ""))
-        if len(shape) > _MAX_TEXT:
-            raise InvalidContentError("a tensor has more dimensions than can be")
-    numbers = count(shape)
-    if numbers is None:
-        raise InvalidContentError(f"its tensor {name!r:.80} has more numbers than can be")
-    return name, Tensor(_TYPES.get(kind, f"onnx-{kind}"), numbers)
+def _opset(fields: Fields, end: int) -> str:
+    """The version of a set of operators, with the set's name unless it is ONNX's own."""
+    domain, version = "", 0
+    for number, wire, stop in fields.walk(end):
+        if number == 1 and wire == LENGTH:
+            domain = fields.text(stop)
+        elif number == 2 and wire == VARINT:
+            version = fields.varint()
+    return f"{domain} {version}" if domain else f"{version}"
 
 
-class _Reader:
-    """Protobuf fields in order, none of them beyond the end of the message that it is in."""
+@dataclass(slots=True)
+class _Described:
+    """What a TensorProto says, as far as it was read."""
 
-    def __init__(self, stream: BinaryIO, size: int) -> None:
-        self._stream = stream
-        self._size = size
-        self._left = _MAX_FIELDS
-        self.at = 0
+    name: str = ""
+    kind: int = 0
+    shape: list[int] = field(default_factory=list)
+    start: int | None = None
+    size: int | None = None
 
-    def fields(self, end: int) -> Iterator[tuple[int, int, int]]:
-        """Each field's number, wire type and, for one with a length, where it ends.
+    def tensor(self) -> Tensor:
+        numbers = count(self.shape)
+        if numbers is None:
+            raise InvalidContentError(f"its tensor {self.name!r:.80} has more numbers than can be")
+        kind, bits = _TYPES.get(self.kind, (f"onnx-{self.kind}", None))
+        if bits and self.size is not None and self.size != (numbers * bits + 7) // 8:
+            raise InvalidContentError(
+                f"its tensor {self.name!r:.80} has more or less data than its shape"
+            )
+        return Tensor(kind, numbers, tuple(self.shape), self.start, self.size)
 
-        What the caller has not read of a field by the next turn is stepped over.
+
+class _Walk:
+    """The tensors and the names of files that were found on the way through graphs."""
+
+    def __init__(self, fields: Fields) -> None:
+        self._fields = fields
+        self.tensors: dict[str, Tensor] = {}
+        self.external: set[str] = set()
+
+    def graph(self, end: int, depth: int = 0) -> list[tuple[str, object]]:
+        """Go through a graph.
+
+        Returns:
+            Facts about it.
         """
-        while self.at < end:
-            self._left -= 1
-            if self._left < 0:
-                raise InvalidContentError(f"it has more than {_MAX_FIELDS:,} fields")
-            tag = self.varint()
-            number, wire = tag >> 3, tag & 7
-            if wire == _LENGTH:
-                stop = self.varint() + self.at
-            elif wire in _FIXED:
-                stop = self.at + _FIXED[wire]
-            elif wire == _VARINT:
-                stop = -1
-            else:
-                raise InvalidContentError("it is not a sequence of protobuf fields")
-            if number == 0 or stop > end:
-                raise InvalidContentError("a field is longer than what it is in")
-            before = self.at
-            yield number, wire, stop
-            if wire == _VARINT:
-                if self.at == before:
-                    self.varint()
-            else:
-                self._seek(stop)
-        if self.at != end:
-            raise InvalidContentError("a field is longer than what it is in")
+        if depth > _MAX_DEPTH:
+            raise InvalidContentError("its graphs are nested too deep")
+        fields = self._fields
+        said: dict[int, list[str]] = {_GRAPH_NAME: [], _INPUT: [], _OUTPUT: []}
+        own: set[str] = set()
+        for number, wire, stop in fields.walk(end):
+            if wire != LENGTH:
+                continue
+            if number == _INITIALIZER:
+                found = self._tensor(stop)
+                if found.name in own:
+                    raise InvalidContentError(f"its tensor {found.name!r:.80} is given twice")
+                own |= {found.name} - {""}
+                self._keep(found.name, found)
+            elif number == _NODE:
+                self._node(stop, depth)
+            elif depth == 0 and number == _GRAPH_NAME:
+                said[number].append(fields.text(stop))
+            elif depth == 0 and number in {_INPUT, _OUTPUT}:
+                said[number].append(fields.texts(stop).get(1, ""))
+        inputs = [name for name in said[_INPUT] if name not in own]
+        return [
+            ("graph", "".join(said[_GRAPH_NAME][:1])),
+            ("inputs", ", ".join(inputs)),
+            ("outputs", ", ".join(said[_OUTPUT])),
+        ]
 
-    def varint(self) -> int:
-        result = 0
-        for shift in range(0, 70, 7):
-            byte = self._stream.read(1)
-            if not byte:
-                raise InvalidContentError("it ends in the middle of a number")
-            self.at += 1
-            result |= (byte[0] & 0x7F) << shift
-            if byte[0] < 0x80:
-                return result & (2**64 - 1)
-        raise InvalidContentError("it has a number of more than ten bytes")
+    def _keep(self, name: str, found: _Described) -> None:
+        if len(self.tensors) >= _MAX_TENSORS:
+            raise InvalidContentError(f"it has more than {_MAX_TENSORS:,} tensors")
+        # Graphs within the graph have names of their own, which may be the same.
+        taken = not name or name in self.tensors
+        self.tensors[f"{name}#{len(self.tensors)}" if taken else name] = found.tensor()
 
-    def text(self, end: int) -> str:
-        if end - self.at > _MAX_TEXT:
-            raise InvalidContentError("a name in it is too long")
-        raw = self._stream.read(end - self.at)
-        self.at += len(raw)
-        return raw.decode("utf-8", "replace")
+    def _node(self, end: int, depth: int) -> None:
+        fields = self._fields
+        name = operator = ""
+        for number, wire, stop in fields.walk(end):
+            if wire != LENGTH:
+                continue
+            if number == _RESULT:
+                name = name or fields.text(stop)
+            elif number == _OPERATOR:
+                operator = fields.text(stop)
+            elif number == _ATTRIBUTE:
+                for inner, way, to in fields.walk(stop):
+                    if way != LENGTH:
+                        continue
+                    if inner in {_GRAPH_VALUE, _GRAPHS}:
+                        self.graph(to, depth + 1)
+                    elif inner == _TENSOR_VALUE and operator == "Constant":
+                        found = self._tensor(to)
+                        if found.kind in _FLOATING and found.shape:
+                            self._keep(name, found)
 
-    def _seek(self, place: int) -> None:
-        if place > self._size:
-            raise InvalidContentError("it ends before its last field")
-        self._stream.seek(place - self.at, 1)
-        self.at = place
+    def _tensor(self, end: int) -> _Described:
+        fields = self._fields
+        found = _Described()
+        for number, wire, stop in fields.walk(end):
+            if number == _DIMS and wire == VARINT:
+                found.shape.append(fields.varint())
+            elif number == _DIMS and wire == LENGTH:
+                while fields.at < stop and len(found.shape) <= _MAX_DIMENSIONS:
+                    found.shape.append(fields.varint())
+            elif number == _DATA_TYPE and wire == VARINT:
+                found.kind = fields.varint()
+            elif number == _NAME and wire == LENGTH:
+                found.name = fields.text(stop)
+            elif number == _RAW_DATA and wire == LENGTH:
+                found.start, found.size = fields.at, stop - fields.at
+            elif number == _EXTERNAL_DATA and wire == LENGTH:
+                pair = fields.texts(stop)
+                if pair.get(_KEY) == "location":
+                    self.external.add(_inside(pair.get(_VALUE, "")))
+            if len(found.shape) > _MAX_DIMENSIONS:
+                raise InvalidContentError("a tensor has more dimensions than can be")
+        return found
+
+
+def _inside(location: str) -> str:
+    """The name of a file beside the model, or below that.
+
+    Raises:
+        InvalidContentError: it leads anywhere else.
+    """
+    if _OUTSIDE.match(location):
+        raise InvalidContentError(f"its data are outside its folder, in {location!r:.80}")
+    return location

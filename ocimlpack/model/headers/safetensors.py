@@ -9,7 +9,7 @@ import struct
 from typing import Any, BinaryIO, Final, TypeGuard
 
 from ocimlpack.errors import InvalidContentError
-from ocimlpack.model.headers import Header, Tensor, count
+from ocimlpack.model.headers import Header, Tensor, count, short_facts
 from ocimlpack.spec.gojson import decode
 
 MAX_HEADER: Final = 100_000_000
@@ -58,18 +58,19 @@ def read(stream: BinaryIO, size: int) -> Header:
     value = decode(raw, "its header") if raw.startswith(b"{") else None
     if len(raw) != length or not isinstance(value, dict):
         raise InvalidContentError("its header is not a JSON object")
-    value.pop("__metadata__", None)
+    said = value.pop("__metadata__", None)
     spans: list[tuple[int, int]] = []
     tensors = {}
     for name, item in value.items():
-        tensor, span = _tensor(name, item)
+        tensor, span = _tensor(name, item, 8 + length)
         tensors[name] = tensor
         spans.append(span)
     _check_spans(spans, size - 8 - length)
-    return Header(tensors)
+    pairs = said.items() if isinstance(said, dict) else ()
+    return Header(tensors, facts=short_facts(pair for pair in pairs if isinstance(pair[1], str)))
 
 
-def _tensor(name: str, item: Any) -> tuple[Tensor, tuple[int, int]]:
+def _tensor(name: str, item: Any, data: int) -> tuple[Tensor, tuple[int, int]]:
     if not isinstance(item, dict):
         raise InvalidContentError(f"tensor {name!r:.80} is not described by an object")
     kind, shape, span = item.get("dtype"), item.get("shape"), item.get("data_offsets")
@@ -81,7 +82,8 @@ def _tensor(name: str, item: Any) -> tuple[Tensor, tuple[int, int]]:
     precision, bits = _TYPES.get(kind, (kind.lower(), None))
     if bits is not None and (span[1] - span[0]) * 8 != numbers * bits:
         raise InvalidContentError(f"tensor {name!r:.80} takes more or less room than its shape")
-    return Tensor(precision, numbers), (span[0], span[1])
+    begin, end = span
+    return Tensor(precision, numbers, tuple(shape), data + begin, end - begin), (begin, end)
 
 
 def _is_list(value: Any) -> TypeGuard[list[int]]:

@@ -1,0 +1,162 @@
+"""Models from a hub to a store, file by file: none of them is ever whole on the disk in between."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Final, Unpack
+
+from ocimlpack.app import lineage, moving, places
+from ocimlpack.app.options import Connection, Importing
+from ocimlpack.app.results import Transferred
+from ocimlpack.errors import InputError, blaming
+from ocimlpack.model import hashing, metadata, repository
+from ocimlpack.model import pack as packing
+from ocimlpack.model.formats import HEAD
+from ocimlpack.model.names import selector
+from ocimlpack.model.options import Said, found_metadata, named_metadata
+from ocimlpack.model.pack import Packed
+from ocimlpack.model.tree import Entry
+from ocimlpack.progress import Began, Ended, Planned, Reporter, Warned, ignore
+from ocimlpack.spec.reference import Reference
+from ocimlpack.stores import hub
+from ocimlpack.stores.hub import SCHEME, HubModel
+from ocimlpack.transfer import pool
+
+_FIRST: Final = 8 * HEAD
+"""Bytes of each large file that are fetched to see what it is; most headers are in them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Imported(Transferred):
+    """What an import did.
+
+    Attributes:
+        source: the model's page at the hub.
+        revision: the commit that was imported.
+    """
+
+    source: str = ""
+    revision: str = ""
+
+
+def import_model(
+    source: str,
+    destination: str,
+    *,
+    tags: Sequence[str] = (),
+    endpoint: str | None = None,
+    dry_run: bool = False,
+    **options: Unpack[Importing],
+) -> Imported:
+    """Bring a model from the Hugging Face Hub to a registry or any other place, as an artifact.
+
+    It is what packing a downloaded copy would make, with where it came from recorded beside that.
+
+    Args:
+        source: `hf:ORG/NAME[@REVISION]`; the revision is a branch, a tag or a commit.
+        destination: where to; `latest` if it has neither tag nor digest and `tags` is empty.
+        tags: further tags for it.
+        endpoint: the hub's address; default is `$HF_ENDPOINT`, or the public hub.
+        dry_run: only say what would be done. Large files are not fetched for that either.
+        **options: see `Describing` and `Connection`.
+
+    Raises:
+        UnsupportedError: the hub's library is not installed.
+        NotFoundError: there is no such model or revision, or not for whoever asks.
+        NotAllowedError: the model is gated, or the token is refused.
+        ConflictError: the destination is pinned to another digest.
+    """
+    name, revision = _parse(source)
+    ref = places.locate(destination, options)
+    places.targets(ref, tuple(tags))  # a bad destination is said before anything is fetched
+    with (
+        blaming("source"),
+        hub.opened(name, revision, endpoint, places.access(options)) as model,
+    ):
+        packed = _pack(model, options)
+
+        def send(place: Reference, how: Connection) -> Transferred:
+            with blaming("destination"):
+                return moving.send(
+                    packed, packed.root, place, tuple(tags), dry_run, how, "importing"
+                )
+
+        done = send(ref, options) if dry_run else moving.recorded("import", ref, options, send)
+        known = {each.name: getattr(done, each.name) for each in fields(done)}
+        return Imported(**known, source=model.page, revision=model.commit)
+
+
+def _parse(source: str) -> tuple[str, str]:
+    """The model's name and the revision."""
+    text = source.removeprefix(SCHEME)
+    if text == source or text.startswith("/"):
+        raise InputError(
+            f"not a model at a hub: {source!r:.120} (expected hf:ORG/NAME[@REVISION])",
+            hint="`push` and `copy` take folders and locations",
+        )
+    name, at, revision = text.partition("@")
+    if at and not revision:
+        raise InputError(f"{source!r:.120} names no revision behind its '@'")
+    return name, revision or hub.DEFAULT_REVISION
+
+
+def _pack(model: HubModel, options: Importing) -> Packed:
+    """The model as an artifact whose large files are still at the hub."""
+    given = moving.described(options)
+    terms = packing.Terms.of(given)
+    wanted = selector(given.include, given.exclude)
+    jobs, report = places.jobs(options), options.get("report", ignore)
+    names = repository.select(model.files, wanted, lambda name: _small(model, name))
+    said = _said(model, given, names)
+    entries = _entries(model, names, jobs, report)
+    plan = packing.compose(entries, said, given, terms, f"{SCHEME}{model.name}")
+    for warning in plan.warnings:
+        report(Warned(warning))
+    plan = lineage.recorded(plan, options)
+    twice = sum(source.size for source in plan.sources if source.size > hub.MAX_INLINE)
+    if twice:
+        report(Warned(f"{twice:,} bytes are fetched twice, as their digest is not known before"))
+    hashed = hashing.hash_sources(plan.sources, jobs=jobs, report=report, cache=None)
+    return packing.seal(plan, hashed.digests)
+
+
+def _said(model: HubModel, given: packing.Options, names: dict[str, str]) -> Said:
+    """What a metadata file says, with where the model came from; it is taken out of the names."""
+    if given.file is not None:
+        said = named_metadata(given.file)
+    else:
+
+        def look(name: str) -> bytes | None:
+            return _small(model, name) if name in model.files else None
+
+        said = found_metadata(look, Path(f"{SCHEME}{model.name}"))
+        names.pop(said.path or "", None)
+    origin = {"sourceURL": model.page, "revision": model.commit}
+    return replace(said, about=replace(said.about, fields={**origin, **said.about.fields}))
+
+
+def _small(model: HubModel, name: str) -> bytes:
+    """A file that says something of the others."""
+    return model.content(name).head(metadata.MAX_SIZE + 1)
+
+
+def _entries(model: HubModel, names: Mapping[str, str], jobs: int, report: Reporter) -> list[Entry]:
+    """The files, as far as they have to be read to see what they are."""
+    sizes = {name: model.files[name].size or 0 for name in names.values()}
+    report(Planned("reading", len(sizes), sum(min(size, _FIRST) for size in sizes.values())))
+
+    def reading(path: str, name: str) -> pool.Task[Entry]:
+        def task(stop: pool.Stop) -> Entry:
+            stop.check()
+            size = min(sizes[name], _FIRST)
+            report(Began(path, size))
+            content = model.content(name)
+            content.head(_FIRST)
+            report(Ended(path, size, "hashed"))
+            return Entry(path, content, content.digest)
+
+        return task
+
+    return pool.run([reading(path, name) for path, name in names.items()], jobs)
