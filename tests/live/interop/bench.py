@@ -164,7 +164,10 @@ def compare(folder: Path, written: Written) -> str:
     if not found:
         return NONE
     if found == written.files:
-        return SAME if executables(folder) == written.executable else PLAIN
+        can_run = executables(folder)
+        if can_run == written.executable:
+            return SAME
+        return f"{SAME}, but {sorted(can_run)} executable" if can_run else PLAIN
     if found == _below(written.files):
         return BELOW
     unpacked = _unpacked(found, written.files.keys())

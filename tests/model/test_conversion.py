@@ -1,0 +1,158 @@
+"""Artifacts of other formats, planned as ours."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import random
+from typing import Any
+
+import pytest
+
+from ocimlpack.errors import InvalidContentError
+from ocimlpack.model import conversion, listing
+from ocimlpack.model.hashing import hash_sources
+from ocimlpack.model.options import FORMS, Form
+from ocimlpack.model.pack import Packed, seal
+from ocimlpack.model.readers import understand
+from ocimlpack.progress import ignore
+from ocimlpack.spec.digest import Digest
+from ocimlpack.stores.memory import MemoryStore
+from ocimlpack.stores.verify import check
+from tests.model.artifacts import member, tar
+from tests.model.readers.artifacts import KIT, LAYER, Blob, stored
+
+GGUF = b"GGUF" + bytes(100)
+LARGE = random.Random(3).randbytes(1_500_000)
+
+
+def convert(store: MemoryStore, manifest: Any, form: Form) -> Packed:
+    planned = conversion.plan(store, manifest, understand(store, manifest), form)
+    hashed = hash_sources(planned.sources, jobs=2, report=ignore, cache=None)
+    return seal(planned, hashed.digests, store)
+
+
+def files(packed: Packed) -> dict[str, Digest]:
+    """What is in it, every layer checked."""
+    for layer in packed.manifest.layers:
+        check(packed.fetch(layer), layer)
+    members = understand(packed, packed.manifest).members
+    return {entry.path: entry.digest for _, entry in listing.tree(members, packed.fetch)}
+
+
+def becomes(store: MemoryStore, manifest: Any, expected: dict[str, bytes]) -> None:
+    digests = {path: Digest.of(content) for path, content in expected.items()}
+    for form in FORMS:
+        assert files(convert(store, manifest, form)) == digests
+
+
+def test_a_model_kit() -> None:
+    store = MemoryStore()
+    weights = Blob(tar(member("m.gguf", GGUF)), f"{KIT}.model.v1.tar")
+    code = Blob(tar(member("src/a.py", b"1"), gz=True), f"{KIT}.code.v1.tar+gzip")
+    config = {
+        "package": {"name": "tiny", "license": "MIT"},
+        "model": {"path": "./m.gguf", "digest": weights.digest},
+        "code": [{"path": "src/", "digest": code.digest}],
+    }
+    manifest = stored(
+        store,
+        [code, weights],
+        config=config,
+        config_type=f"{KIT}.config.v1+json",
+        media_type=None,
+    )
+    becomes(store, manifest, {"m.gguf": GGUF, "src/a.py": b"1"})
+    packed = convert(store, manifest, "modelpack")
+    assert [(file.path, file.kind) for file in packed.files] == [
+        ("m.gguf", "weight"),
+        ("src/a.py", "code"),
+    ]
+    said = json.loads(packed.config)["descriptor"]
+    assert said == {"name": "tiny", "licenses": ["MIT"]}
+
+
+def test_large_files_in_compressed_archives() -> None:
+    store = MemoryStore()
+    layer = Blob(
+        tar(member("a.bin", LARGE), member("b.bin", LARGE[::-1]), member("c.txt", b"c"), gz=True),
+        f"{KIT}.model.v1.tar+gzip",
+    )
+    manifest = stored(
+        store,
+        [layer],
+        config={"model": {"path": ".", "digest": layer.digest}},
+        config_type=f"{KIT}.config.v1+json",
+        media_type=None,
+    )
+    becomes(store, manifest, {"a.bin": LARGE, "b.bin": LARGE[::-1], "c.txt": b"c"})
+
+
+def test_what_oras_pushed_is_sorted_into_kinds() -> None:
+    store = MemoryStore()
+    named = "org.opencontainers.image.title"
+    manifest = stored(
+        store,
+        [
+            Blob(b"# Tiny", "text/markdown", {named: "README.md"}),
+            Blob(b"GGUFx", "application/x-model", {named: "model.bin"}),
+            Blob(b"#!/bin/sh\n", "application/x-sh", {named: "run"}),
+        ],
+    )
+    becomes(store, manifest, {"README.md": b"# Tiny", "model.bin": b"GGUFx", "run": b"#!/bin/sh\n"})
+    packed = convert(store, manifest, "modelpack")
+    assert {file.path: file.kind for file in packed.files} == {
+        "model.bin": "weight",
+        "run": "code",
+        "README.md": "doc",
+    }
+
+
+def test_a_path_is_composed_as_pack_composes_it() -> None:
+    store = MemoryStore()
+    title = "org.opencontainers.image.title"
+    manifest = stored(store, [Blob(b"x", "a/b", {title: "e\u0301.bin"})])
+    becomes(store, manifest, {"\u00e9.bin": b"x"})
+
+
+def test_a_file_that_an_archive_holds_twice_is_refused() -> None:
+    store = MemoryStore()
+    layer = Blob(tar(member("a", b"1"), member("a", b"2")), f"{KIT}.model.v1.tar")
+    manifest = stored(
+        store,
+        [layer],
+        config={"model": {"path": ".", "digest": layer.digest}},
+        config_type=f"{KIT}.config.v1+json",
+        media_type=None,
+    )
+    with pytest.raises(InvalidContentError, match="twice"):
+        convert(store, manifest, "image")
+
+
+def test_files_of_two_layers_that_can_not_be_side_by_side_are_refused() -> None:
+    store = MemoryStore()
+    title = "org.opencontainers.image.title"
+    unpack = {"io.deis.oras.content.unpack": "true"}
+    manifest = stored(
+        store,
+        [
+            Blob(b"x", "a/b", {title: "sub/a.bin"}),
+            Blob(tar(member("sub/A.bin", b"y"), gz=True), LAYER, {title: "sub", **unpack}),
+        ],
+    )
+    with pytest.raises(InvalidContentError, match="side by side"):
+        convert(store, manifest, "modelpack")
+
+
+def test_an_artifact_without_files_is_refused() -> None:
+    store = MemoryStore()
+    layer = Blob(gzip.compress(tar()), f"{KIT}.model.v1.tar+gzip")
+    manifest = stored(
+        store,
+        [layer],
+        config={"model": {"path": ".", "digest": layer.digest}},
+        config_type=f"{KIT}.config.v1+json",
+        media_type=None,
+    )
+    with pytest.raises(InvalidContentError, match="holds no files"):
+        convert(store, manifest, "image")
