@@ -209,6 +209,8 @@ def warn(content: Content, report: Reporter) -> None:
 def _only(found: Sequence[Member], include: Sequence[str], exclude: Sequence[str]) -> Member:
     selected = selector(include, exclude)
     chosen = [member for member in found if selected(member.path)]
+    if not chosen and all(member.encoding != "raw" for member in found):
+        raise UnsupportedError("its files are stored in archives; pull it into a folder")
     if len(chosen) != 1:
         names = ", ".join(member.path for member in (chosen or found)[:8])
         raise InputError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from pathlib import Path
 
@@ -92,6 +93,12 @@ def test_inspect_shows_fields_files_and_format(
     shown = capsys.readouterr().out
     assert "Packaging:  ollama" in shown
     assert f"Note:       {found.notes[0]}" in shown
+
+
+def test_a_file_of_an_image_does_not_go_to_a_stream(store: MemoryStore, layout: str) -> None:
+    source = laid_out(store, image(store, [Blob(tar(member("models/x", b"x")), LAYER)]), layout)
+    with pytest.raises(ocimlpack.UnsupportedError, match="stored in archives"):
+        ocimlpack.read_file(source, io.BytesIO(), include=["x"])
 
 
 def test_inspect_lists_the_files_of_an_image(store: MemoryStore, layout: str) -> None:
