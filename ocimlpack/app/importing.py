@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -23,6 +24,8 @@ from ocimlpack.spec.reference import Reference
 from ocimlpack.stores import hub
 from ocimlpack.stores.hub import SCHEME, HubModel
 from ocimlpack.transfer import pool
+
+_NAME: Final = re.compile(r"[\w.-]{1,96}(/[\w.-]{1,96})?(@[\w./-]{1,200})?", re.ASCII)
 
 _FIRST: Final = 8 * HEAD
 """Bytes of each large file that are fetched to see what it is; most headers are in them."""
@@ -92,9 +95,10 @@ def _parse(source: str) -> tuple[str, str]:
     """The model's name and the revision."""
     text = source.removeprefix(SCHEME)
     if text == source or text.startswith("/"):
+        named = text == source and _NAME.fullmatch(text)
         raise InputError(
             f"not a model at a hub: {source!r:.120} (expected hf:ORG/NAME[@REVISION])",
-            hint="`push` and `copy` take folders and locations",
+            hint=f"write {SCHEME}{text}" if named else "`push` and `copy` take what is elsewhere",
         )
     name, at, revision = text.partition("@")
     if at and not revision:

@@ -28,6 +28,7 @@ from ocimlpack.spec.reference import Kind, Reference
 from ocimlpack.stores import home
 from ocimlpack.stores import open as stores
 from ocimlpack.stores.base import Ingester, ReadableStore, ReferrerLister, Store, capability
+from ocimlpack.stores.graph import walk
 from ocimlpack.transfer import copy as transfer
 from ocimlpack.transfer import pool
 from ocimlpack.transfer.ahead import Destination
@@ -419,14 +420,16 @@ def _copy_referrers(src: ReadableStore, root: Descriptor, dst: Store, options: C
 def referrers_of(src: ReadableStore, root: Descriptor) -> Iterator[Descriptor]:
     """What refers to an artifact, and what refers to that: a signature may itself be attested.
 
+    Of an index, what refers to the manifests that it lists belongs to it as well.
+
     Raises:
         UnsupportedError: the store can't tell.
     """
     lister = capability(src, ReferrerLister)
     if lister is None:
         raise UnsupportedError("the source can't list what refers to an artifact")
-    seen = {root.digest}
-    waiting = [root]
+    waiting = [node.descriptor for node in walk(src, root)]
+    seen = {each.digest for each in waiting}
     while waiting:
         for found in lister.referrers(waiting.pop()):
             if found.digest not in seen and is_manifest(found.media_type):

@@ -302,6 +302,16 @@ def test_names_that_clash_are_refused(hub: Hub, place: str) -> None:
     hub.add("team/evil", {"a.bin": "x", "A.bin": "y"})
     with pytest.raises(InputError, match="can't be in one folder on every system"):
         ocimlpack.import_model("hf:team/evil", place)
+    hub.add("team/evil", {"\u00e9.bin": "x", "e\u0301.bin": "y"})
+    with pytest.raises(InputError, match="can't be in one folder on every system"):
+        ocimlpack.import_model("hf:team/evil", place)
+
+
+def test_a_name_that_is_no_unicode_is_refused(hub: Hub, place: str) -> None:
+    body = b'{"id": "a/b", "sha": "%s", "siblings": [{"rfilename": "\\ud800", "size": 1}]}'
+    hub.fault("GET", "/api/models", status=200, body=body % COMMIT.encode())
+    with pytest.raises(InputError, match="is not valid Unicode"):
+        ocimlpack.import_model(SOURCE, place)
 
 
 # Who may.
@@ -523,6 +533,8 @@ def test_small_files_are_held_against_git(hub: Hub, place: str) -> None:
         % COMMIT.encode(),
         b'{"id": "a/b", "sha": "%s", "siblings": [{"rfilename": "a", "size": 3, "lfs": '
         b'{"sha256": "x", "size": 3, "pointerSize": 1}}]}' % COMMIT.encode(),
+        b'{"id": "a/b", "sha": "%s", "siblings": [{"rfilename": "a", "size": null, "lfs": '
+        b'{"sha256": "%s", "size": null, "pointerSize": 1}}]}' % (COMMIT.encode(), b"0" * 64),
         b"<html>" * 10,
     ],
 )

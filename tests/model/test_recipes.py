@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import random
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -333,3 +335,14 @@ def test_a_modelfile_that_runs_a_model_can_not_be_asked_for(tmp_path: Path) -> N
 def test_an_empty_recipe_says_nothing(tmp_path: Path, name: str) -> None:
     packed = pack(write(tmp_path, {**model(), name: ""}))
     assert set(files(packed)) == set(model())
+
+
+@pytest.mark.parametrize(("name", "text"), [("Kitfile", KITFILE), ("Modelfile", MODELFILE)])
+def test_spoiled_recipes_are_refused_in_our_own_words(name: str, text: str) -> None:
+    chance = random.Random(4)
+    for _ in range(400):
+        raw = bytearray(text.encode())
+        for _ in range(chance.randint(1, 6)):
+            raw[chance.randrange(len(raw))] = chance.choice(b"\x00\t\n \"#&*-:[]{}~!%@\\|>'\xff9a")
+        with suppress(InputError):
+            metadata.parse(Path(name), bytes(raw[: chance.randint(0, len(raw))]))
