@@ -169,7 +169,8 @@ def _notes(
 ) -> Iterator[str]:
     model = next((entry for entry in entries if entry.part == "model"), None)
     layers = [layer.media_type.removeprefix(_PREFIX) for layer in source.manifest.layers]
-    if model and not model.digest and not any(each.startswith("model.") for each in layers):
+    elsewhere = model and not model.digest and model.path != "."
+    if model and elsewhere and not any(each.startswith("model.") for each in layers):
         yield (
             f"the ModelKit's model is another ModelKit, {model.path}, which is not followed: "
             "pull that one as well"

@@ -158,7 +158,8 @@ class TestModelKit:
     ) -> None:
         layer = Blob(tar(member("a.py", b"1")), f"{KIT}.code.v1.tar")
         store = MemoryStore()
-        manifest = stored(store, [layer], config={}, config_type=f"{KIT}.config.v1+json")
+        config = {"model": {"name": "only a name"}}
+        manifest = stored(store, [layer], config=config, config_type=f"{KIT}.config.v1+json")
         (note,) = pull(store, manifest, tmp_path / "out").notes
         assert "Kitfile says nothing" in note
         same_again(store, manifest, tmp_path / "out", {"a.py": b"1"})
