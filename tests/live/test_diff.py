@@ -13,6 +13,7 @@ import ocimlpack
 from tests.live.conftest import Program
 from tests.live.forwarder import forwarded
 from tests.live.registries import Registry
+from tests.live.s3 import S3Server
 
 MIB = 1024 * 1024
 SHARD = 8 * MIB
@@ -162,3 +163,13 @@ def test_what_oras_pushed_is_compared_as_well(
     found = ocimlpack.diff(f"{repository}:ours", f"{repository}:theirs", archives=True)
     assert found.files == ()
     assert found.same_files == 2
+
+
+def test_a_bucket_is_compared_with_a_registry(versions: Versions, s3: S3Server) -> None:
+    place = f"s3://{s3.bucket()}/team/model:1"
+    ocimlpack.copy(f"{versions.repository}:1", place)
+    found = ocimlpack.diff(place, f"{versions.repository}:2")
+    assert [(each.path, each.state) for each in found.files] == [(shard(3), "changed")]
+    assert {each.state for each in found.tensors} == {"unknown"}
+    (changed,) = ocimlpack.diff(place, f"{versions.repository}:2", stats=True).tensors
+    assert changed.name == "layer.3.1"
