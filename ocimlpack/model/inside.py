@@ -67,7 +67,7 @@ def _renamed(member: Member, item: Item) -> Item | None:
     if named and not item.is_folder:
         # The name that is known may be the last part alone; the archive has the whole path.
         return replace(item, path=item.path.removeprefix(root))
-    on_the_way = item.is_folder and member.inside.startswith(f"{item.path}/")
+    on_the_way = item.is_folder and f"{item.path}/".startswith(root)
     return None if on_the_way else item
 
 

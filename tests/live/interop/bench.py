@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import os
+import re
 import subprocess
 import tarfile
 import tempfile
@@ -12,6 +13,7 @@ import time
 import uuid
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -164,7 +166,10 @@ def compare(folder: Path, written: Written) -> str:
     if not found:
         return NONE
     if found == written.files:
-        return SAME if executables(folder) == written.executable else PLAIN
+        can_run = executables(folder)
+        if can_run == written.executable:
+            return SAME
+        return f"{SAME}, but {sorted(can_run)} executable" if can_run else PLAIN
     if found == _below(written.files):
         return BELOW
     unpacked = _unpacked(found, written.files.keys())
@@ -200,6 +205,12 @@ class Containerd:
     """A containerd of our own, with nobody else's images."""
 
     address: Path
+
+    @cached_property
+    def snapshotter(self) -> str:
+        """What mounts: overlayfs as in clusters, where the file system here can do that."""
+        works = re.search(r"snapshotter\S*\s+overlayfs\s.*\sok\s", self("plugins", "ls"))
+        return "overlayfs" if works else "native"
 
     def run(self, *arguments: str | Path) -> Done:
         """A command of `ctr`."""

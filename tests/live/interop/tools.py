@@ -65,7 +65,8 @@ class Tool:
     def demand(self) -> None:
         """Skip the test where it is missing; in CI fail."""
         if self.path is None:
-            lack(f"there is no {self.program}: {self.install}")
+            what = self.name if self.origin == "pypi" else self.program
+            lack(f"there is no {what}: {self.install}")
 
     @property
     def is_due(self) -> bool:

@@ -343,12 +343,17 @@ class TestModelPack:
         self, tmp_path: Path
     ) -> None:
         titled = {mediatypes.TITLE: "m.gguf"}
-        archive = tar(member("models/", type=b"5"), member("models/m.gguf", GGUF))
+        archive = tar(
+            member("models/", type=b"5"),
+            member("models/a/", type=b"5"),
+            member("models/a/m.gguf", GGUF),
+        )
         layer = Blob(archive, mediatypes.model_layer("weight", "tar"), titled)
         store = MemoryStore()
         manifest = stored(store, [layer], config_type=mediatypes.MODEL_CONFIG)
         pull(store, manifest, tmp_path / "out")
-        same_again(store, manifest, tmp_path / "out", {"m.gguf": GGUF})
+        same_again(store, manifest, tmp_path / "out", {"a/m.gguf": GGUF})
+        assert not (tmp_path / "out/models").exists()
 
     def test_such_an_archive_knows_more_of_the_path_than_the_title(self, tmp_path: Path) -> None:
         """olot's `--root-dir` keeps folders, but each title is the last part of the path alone."""
