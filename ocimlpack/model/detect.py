@@ -188,7 +188,7 @@ class _Detector:
         fields: dict[str, Value] = {"format": main} if main else {}
         fields.update(self._from_license())
         fields.update(self._from_file("config.json", card.read_config))
-        if headers:
+        if any(header.tensors for header in headers.values()):
             # What the numbers are, the numbers know: `config.json` may speak of the original model.
             fields.pop("precision", None)
         fields.update(_from_headers(headers))

@@ -29,7 +29,8 @@ from ocimlpack.stores.base import CHUNK, RangeReader, ReadableStore, capability
 from ocimlpack.stores.memory import MemoryStore
 from ocimlpack.stores.verify import read_all
 from ocimlpack.transfer.copy import copy
-from tests.model import weights
+from tests.model import test_other_headers as other_headers
+from tests.model import torch_files, weights
 from tests.model.weights import CARD, initializer, model, safetensors, write
 
 ROOT = Path(__file__).parents[2]
@@ -540,6 +541,41 @@ def test_a_gguf_of_plain_numbers_has_a_precision(tmp_path: Path) -> None:
     found = described(write(tmp_path, {"m.gguf": raw}))
     assert (found["precision"], found["paramSize"]) == ("float16,float32", "2.6K")
     assert "quantization" not in found
+
+
+def test_a_checkpoint_of_pytorch_describes_itself_over_all_parts(tmp_path: Path) -> None:
+    for part, shape in ((1, (20, 30)), (2, (40, 10))):
+        state = torch_files.dictionary({f"w{part}": torch_files.tensor("0", shape, "Half")})
+        content = torch_files.checkpoint(state, {"0": bytes(2 * shape[0] * shape[1])})
+        name = f"pytorch_model-0000{part}-of-00002.bin"
+        write(tmp_path, {name: content[0 : len(content)]})
+    # What it was trained in says nothing about what is stored.
+    write(tmp_path, {"config.json": json.dumps({"model_type": "x", "torch_dtype": "float32"})})
+    assert described(tmp_path) == {
+        "family": "x",
+        "format": "pt",
+        "paramSize": "1K",
+        "precision": "float16",
+    }
+
+
+def test_weights_without_tensors_leave_the_precision_to_the_config(tmp_path: Path) -> None:
+    write(tmp_path, {"saved_model.pb": weights.message(2, weights.message(1, b""))})
+    write(tmp_path, {"config.json": json.dumps({"model_type": "x", "torch_dtype": "float32"})})
+    assert described(tmp_path) == {"family": "x", "format": "tensorflow", "precision": "float32"}
+
+
+def test_a_pickled_model_counts_what_it_learned(tmp_path: Path) -> None:
+    content = other_headers.wrapper("(I30\nI4\nt", "f8", bytes(960))
+    write(tmp_path, {"m.joblib": content})
+    assert described(tmp_path) == {
+        "format": "joblib",
+        "paramSize": "0.1K",
+        "precision": "float64",
+    }
+    labels = other_headers.wrapper("(I300\nt", "i8", bytes(2400))
+    write(tmp_path, {"m.joblib": labels})
+    assert described(tmp_path) == {"format": "joblib"}
 
 
 def test_a_card_wins_over_a_header_and_a_licence_text_comes_last(tmp_path: Path) -> None:

@@ -238,11 +238,17 @@ class _Reader:
         unpack, width = self._length.unpack_from, self._length.size
         while left:
             chunk = self._stream.read(min(_CHUNK, self._limit - self.at))
-            place, last = 0, len(chunk) - width
-            while left and place <= last:
-                place += width + unpack(chunk, place)[0]
-                left -= 1
-            self._advance(place or width)  # no room for a single length: beyond the end
+            if len(chunk) < width:
+                raise InvalidContentError("its header is longer than the file")
+            place = done = 0
+            try:
+                for done in range(left):  # noqa: B007 - how many there were before the chunk's end
+                    (length,) = unpack(chunk, place)
+                    place += length + width
+                left = 0
+            except (struct.error, OverflowError):
+                left -= done
+            self._advance(place)
             self._stream.seek(self.at)
 
     def _scalar(self, form: str) -> int | float | bool:
