@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -38,6 +38,8 @@ if TYPE_CHECKING:
     from ocimlpack.model.image_base import Bases
 
 _CARDS: Final = ("README.md", "readme.md")
+_WRITTEN: Final = ("format", "platforms", "image_base")
+"""Options that say what a model is written as, be it packed already or not."""
 
 
 def pack(
@@ -101,14 +103,14 @@ def push(
 
         return work(ref, options) if dry_run else recorded("push", ref, options, work)
     written = _format(options)
-    for name in ("format", "platforms", "image_base"):
+    for name in _WRITTEN:
         options.pop(name, None)  # type: ignore[misc]
     if unused := sorted(Packing.__annotations__.keys() & options.keys()):
         raise InputError(f"{', '.join(unused)}: only for a folder, and {origin} is packed already")
     with places.found(origin, options) as (store, root):
 
         def resend(place: Reference, how: Connection) -> Transferred:
-            if written.form:
+            if written and written.form:
                 from ocimlpack.app import converting
 
                 return converting.convert(
@@ -160,6 +162,11 @@ def copy(
     origin, ref = places.locate(source, options), places.locate(destination, options)
     names = tuple(tags)
     if not names and ref.tag is None and ref.digest is None and origin.tag:
+        if format and str(ref.place) == str(origin.place):
+            raise InputError(
+                f"the conversion would take the tag {origin.tag} away from what it is made of",
+                hint=f"give it a tag of its own: {ref.place}:{origin.tag}-{format}",
+            )
         names = (origin.tag,)
     with places.found(origin, options) as (store, root):
 
@@ -214,7 +221,8 @@ def _send_folder(
 ) -> Transferred:
     targets = places.targets(ref, tags)  # a bad destination is said before hours of hashing
     folder = places.folder(origin)
-    with _format(options).opened(options) as base:
+    written = _format(options)
+    with written.opened(options) if written else nullcontext() as base:
         if dry_run or ref.digest or ref.kind is not Kind.REGISTRY:
             packed = pack_folder(folder, options, base)
             return send(packed, packed.root, ref, tags, dry_run, options, action)
@@ -228,7 +236,10 @@ def _send_folder(
         return transferred(ref, packed, packed.root, names, done)
 
 
-def _format(options: Moving) -> Format:
+def _format(options: Moving) -> Format | None:
+    """What a model is to become; None where nobody says."""
+    if not any(options.get(name) for name in _WRITTEN):
+        return None
     from ocimlpack.app import converting
 
     platforms = tuple(options.get("platforms", ()))
