@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Final, Unpack
 
-from ocimlpack.app import lineage, moving, places
+from ocimlpack.app import converting, lineage, moving, places
 from ocimlpack.app.options import Connection, Importing
 from ocimlpack.app.results import Transferred
 from ocimlpack.errors import InputError, blaming
@@ -74,6 +74,7 @@ def import_model(
     name, revision = _parse(source)
     ref = places.locate(destination, options)
     places.targets(ref, tuple(tags))  # a bad destination is said before anything is fetched
+    written = moving.written_as(options) or converting.Format()
     with (
         blaming("source"),
         hub.opened(name, revision, endpoint, places.access(options)) as model,
@@ -82,10 +83,11 @@ def import_model(
 
         def send(place: Reference, how: Connection) -> Transferred:
             with blaming("destination"):
-                return moving.write(
+                return converting.write(
                     planned,
                     place,
                     tuple(tags),
+                    written,
                     dry_run,
                     how,
                     "importing",

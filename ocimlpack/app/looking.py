@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Unpack, cast
@@ -19,8 +18,8 @@ from ocimlpack.app.results import (
     Verified,
 )
 from ocimlpack.errors import InputError, InvalidContentError, NotFoundError, UnsupportedError
-from ocimlpack.model import facts, listing, readers, receipt
-from ocimlpack.model.headers import Header, parameters
+from ocimlpack.model import facts, listing, parameters, readers, receipt
+from ocimlpack.model.headers import Header
 from ocimlpack.model.readers import Content
 from ocimlpack.progress import Began, Ended, Moved, Planned, ignore
 from ocimlpack.spec.descriptor import Descriptor
@@ -207,9 +206,7 @@ def _with_tensors(found: Inspected, store: ReadableStore, content: Content) -> I
 
 def _weights(found: Weights) -> InspectedWeights:
     header = found.header or Header({})
-    types: Counter[str] = Counter()
-    for tensor in parameters(header):
-        types[tensor.type] += tensor.count
+    types = parameters.within(header, found.format)
     return InspectedWeights(
         path=found.path,
         format=found.format,

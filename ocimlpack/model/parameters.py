@@ -28,10 +28,12 @@ def count(headers: Mapping[str, Header], format: str | None) -> Counter[str]:
         headers: the headers by the files' paths.
         format: the format of all of them.
     """
-    counts = _sum(tensors(headers, format))
-    if format in _OBJECTS:
-        return Counter({name: n for name, n in counts.items() if name.startswith(_LEARNED)})
-    return counts
+    return _sum(tensors(headers, format), format)
+
+
+def within(header: Header, format: str) -> Counter[str]:
+    """Numbers by their type in one file, those that two tensors share counted once."""
+    return _sum(parameters(header), format)
 
 
 def tensors(headers: Mapping[str, Header], format: str | None) -> list[Tensor]:
@@ -85,8 +87,9 @@ def _agreed(headers: Mapping[str, Header]) -> list[Tensor]:
     return first if all(_sum(each) == _sum(first) for each in others) else []
 
 
-def _sum(tensors: Iterable[Tensor]) -> Counter[str]:
+def _sum(tensors: Iterable[Tensor], format: str | None = None) -> Counter[str]:
     counts: Counter[str] = Counter()
     for tensor in tensors:
-        counts[tensor.type] += tensor.count
+        if format not in _OBJECTS or tensor.type.startswith(_LEARNED):
+            counts[tensor.type] += tensor.count
     return counts

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from typing import BinaryIO, Final
 
 from ocimlpack.errors import InvalidContentError
-from ocimlpack.model import inside, parameters
+from ocimlpack.model import inside, overlay, parameters
 from ocimlpack.model.artifact import Member
 from ocimlpack.model.config import param_size, precisions
 from ocimlpack.model.formats import HEAD, Role, classify, is_lfs_pointer, weight_rank
@@ -17,7 +17,7 @@ from ocimlpack.model.headers.table import has_header, read_header
 from ocimlpack.stores.base import ReadableStore
 from ocimlpack.stores.range_stream import part, seekable
 
-_COMPRESSED: Final = "the archive {} is compressed, so weights in it are not looked at"
+_COMPRESSED: Final = "the layer {} is compressed, so weights in it are not looked at"
 _UNKNOWN: Final = Role("weight")
 _ANYTHING: Final = frozenset({"weight", "file"})
 """Kinds of members that may be weights though their name doesn't say so."""
@@ -60,23 +60,27 @@ def weights(
         InvalidContentError: an archive is damaged.
         OcimlpackError: what the store raises.
     """
-    found: dict[str, tuple[int, Weights]] = {}
+    places: list[_Place] = []
+    image: list[tuple[int, overlay.Layer[_Place]]] = []
     notes = []
     for member in members:
-        if member.encoding == "raw":
-            stream = seekable(store, member.desc)
-            files = [(member.path, stream, member.desc.size, 0)]
-        elif member.encoding == "tar":
-            files = list(_files_in(store, member))
-        else:
-            notes.append(_COMPRESSED.format(member.path))
+        if member.encoding not in {"raw", "tar"}:
+            notes.append(_COMPRESSED.format(member.desc.digest))
             continue
-        for path, stream, size, start in files:
-            if (each := _weights(path, stream, size, member, start)) is not None:
-                level = member.level or 0
-                if path not in found or found[path][0] <= level:
-                    found[path] = level, each
-    return tuple(each for _, (_, each) in sorted(found.items())), tuple(notes)
+        stream = seekable(store, member.desc)
+        if member.encoding == "raw":
+            places.append(_Place(member.path, stream, member.desc.size, member, 0))
+            continue
+        layer = _layer(member, stream)
+        if member.level is None:
+            places += layer.files
+        else:
+            image.append((member.level, layer))
+    image.sort(key=lambda each: each[0])
+    merged = overlay.merge([layer for _, layer in image])
+    places += [replace(each, path=path) for path, (_, each) in merged.files.items()]
+    found = sorted(filter(None, map(_weights, places)), key=lambda each: each.path)
+    return tuple(found), tuple(notes)
 
 
 def said(files: Iterable[Weights]) -> dict[str, str]:
@@ -96,35 +100,50 @@ def said(files: Iterable[Weights]) -> dict[str, str]:
     return {name: value for name, value in found.items() if value}
 
 
-def _files_in(store: ReadableStore, member: Member) -> Iterator[tuple[str, BinaryIO, int, int]]:
-    stream = seekable(store, member.desc)
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """A file, and how to read it."""
+
+    path: str
+    stream: BinaryIO
+    size: int
+    member: Member
+    start: int
+
+
+def _layer(member: Member, stream: BinaryIO) -> overlay.Layer[_Place]:
+    """What an archive holds, by its headers alone."""
+    found: dict[str, _Place] = {}
+    changes = overlay.Changes()
     for item, start in inside.places(member, stream):
-        if not item.is_folder and item.link is None and item.path:
-            yield item.path, part(stream, start, item.size), item.size, start
+        if (member.level is not None and changes.take(item)) or item.is_folder:
+            continue
+        if item.hard and item.link in found:
+            found[item.path] = replace(found[item.link], path=item.path)
+        elif item.link is None:
+            content = part(stream, start, item.size)
+            found[item.path] = _Place(item.path, content, item.size, member, start)
+    return overlay.Layer(tuple(found.values()), (), changes)
 
 
-def _weights(path: str, stream: BinaryIO, size: int, member: Member, start: int) -> Weights | None:
+def _weights(place: _Place) -> Weights | None:
+    path, stream = place.path, place.stream
     role = classify(path, b"")
     unnamed = "." not in path.rpartition("/")[2]
-    if role == _UNKNOWN or (unnamed and member.kind in _ANYTHING):
+    if role == _UNKNOWN or (unnamed and place.member.kind in _ANYTHING):
         # Its name says nothing, so its beginning is looked at.
-        role = classify(path, stream.read(HEAD))
         stream.seek(0)
+        role = classify(path, stream.read(HEAD))
     if role.format is None or not has_header(path, role.format):
         return None
-    return _read(path, role.format, stream, size, member, start)
-
-
-def _read(
-    path: str, format: str, stream: BinaryIO, size: int, member: Member, start: int
-) -> Weights | None:
     header, problem = None, None
     try:
-        header = read_header(path, format, stream, size)
+        stream.seek(0)
+        header = read_header(path, role.format, stream, place.size)
         if header is None:
             return None
     except InvalidContentError as error:
         stream.seek(0)
         pointer = is_lfs_pointer(stream.read(HEAD))
         problem = "it is a pointer of Git LFS, not the file itself" if pointer else error.message
-    return Weights(path, format, size, header, problem, member, start)
+    return Weights(path, role.format, place.size, header, problem, place.member, place.start)

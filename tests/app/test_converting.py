@@ -248,6 +248,17 @@ def test_what_makes_no_sense_is_refused(
     assert not (tmp_path / "x").exists()
 
 
+def test_a_tag_is_not_taken_away_by_a_conversion_unless_it_is_named(tmp_path: Path) -> None:
+    write(tmp_path / "model", {"m.bin": b"x"})
+    layout = f"oci:{tmp_path / 'layout'}"
+    raw = ocimlpack.pack(tmp_path / "model", f"{layout}:1")
+    with pytest.raises(InputError, match="take the tag 1 away") as caught:
+        ocimlpack.copy(f"{layout}:1", layout, format="image")
+    assert str(caught.value.hint).endswith(":1-image")
+    assert ocimlpack.inspect(f"{layout}:1").digest == raw.digest
+    assert ocimlpack.copy(f"{layout}:1", f"{layout}:1", format="image").tags == ("1",)
+
+
 def test_a_dry_run_changes_nothing_and_says_the_digest(
     packed: Mapping[str, ocimlpack.Transferred], tmp_path: Path
 ) -> None:

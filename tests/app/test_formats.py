@@ -10,7 +10,7 @@ import pytest
 
 import ocimlpack
 from ocimlpack.cli.main import main
-from ocimlpack.progress import Event, Warned
+from ocimlpack.progress import Ended, Event, Warned
 from ocimlpack.spec import mediatypes
 from ocimlpack.spec.manifest import Manifest, parse
 from ocimlpack.stores.base import BytesBlob
@@ -53,6 +53,7 @@ def test_a_pull_says_what_was_guessed(store: MemoryStore, layout: str, tmp_path:
     pulled = ocimlpack.pull(source, tmp_path / "out", report=events.append)
     assert pulled.format == "ollama"
     assert [e.message for e in events if isinstance(e, Warned)] == list(pulled.notes)
+    assert {e.name for e in events if isinstance(e, Ended)} == {"model.gguf", "LICENSE"}
     assert tree(tmp_path / "out") == {"model.gguf": GGUF, "LICENSE": b"MIT"}
     assert ocimlpack.verify(str(tmp_path / "out")).checked == 2
 

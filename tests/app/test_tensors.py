@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import struct
 import tarfile
@@ -12,7 +13,7 @@ from typing import Any, cast
 import pytest
 
 import ocimlpack
-from ocimlpack.spec.mediatypes import OCI_EMPTY, OCI_MANIFEST
+from ocimlpack.spec.mediatypes import OCI_CONFIG, OCI_EMPTY, OCI_MANIFEST, TITLE
 from tests.model import torch_files, weights
 from tests.model.sparse import Piece, Sparse
 from tests.model.weights import message, varint
@@ -26,6 +27,7 @@ TENSORS = 256
 SHAPE = (1024, 1024)
 NUMBERS = 1024 * 1024
 PIECE = 4 * NUMBERS
+IMAGE_LAYER = "application/vnd.oci.image.layer.v1.tar"
 TAR = "application/vnd.cncf.model.weight.v1.tar"
 NAMES = [f"layers.{n}.weight" for n in range(TENSORS)]
 
@@ -76,7 +78,7 @@ LARGE: Mapping[str, Callable[[], Sparse]] = {
 }
 
 
-def store(registry: ScriptedRegistry, files: Mapping[str, Any], **layer: str) -> str:
+def store(registry: ScriptedRegistry, files: Mapping[str, Any], **about: str) -> str:
     """Put an artifact of files into a registry, without any byte of them moving."""
     place = registry.content[REPOSITORY]
     place.blobs[digest_of(b"{}")] = b"{}"
@@ -86,17 +88,21 @@ def store(registry: ScriptedRegistry, files: Mapping[str, Any], **layer: str) ->
         place.blobs[digest] = cast(bytes, content)
         layers.append(
             {
-                "mediaType": layer.get("type", "application/octet-stream"),
+                "mediaType": about.get("type", "application/octet-stream"),
                 "digest": digest,
                 "size": len(content),
-                "annotations": {"org.opencontainers.image.title": name},
+                "annotations": {} if "config" in about else {TITLE: name},
             }
         )
     manifest = {
         "schemaVersion": 2,
         "mediaType": OCI_MANIFEST,
-        "artifactType": "application/x-test",
-        "config": {"mediaType": OCI_EMPTY, "digest": digest_of(b"{}"), "size": 2},
+        **({} if "config" in about else {"artifactType": "application/x-test"}),
+        "config": {
+            "mediaType": about.get("config", OCI_EMPTY),
+            "digest": digest_of(b"{}"),
+            "size": 2,
+        },
         "layers": layers,
     }
     raw = json.dumps(manifest).encode()
@@ -175,6 +181,26 @@ def test_folders_layouts_archives_and_registries_say_the_same(
     assert {each.digest for each in found} == {found[0].digest}
 
 
+@pytest.mark.parametrize("ranges", ["ignored", "refused", "short"])
+def test_registries_that_are_odd_about_ranges_are_read_all_the_same(
+    ranges: str, scripted: ScriptedRegistry
+) -> None:
+    state = torch_files.dictionary({"w": torch_files.tensor("0", (100, 100))})
+    checkpoint = torch_files.checkpoint(state, {"0": 40_000})
+    reference = store(scripted, {**MODEL, "model.pt": checkpoint[0 : len(checkpoint)]})
+    plain = ocimlpack.inspect(reference, tensors=True)
+    scripted.quirks.ranges = ranges
+    assert ocimlpack.inspect(reference, tensors=True).weights == plain.weights
+    assert [each.problem for each in plain.weights or ()] == [None, None, None]
+
+
+def test_a_registry_that_fails_in_the_middle_is_asked_again(scripted: ScriptedRegistry) -> None:
+    reference = store(scripted, MODEL)
+    plain = ocimlpack.inspect(reference, tensors=True)
+    scripted.fault("GET", "/blobs/", status=503, times=2)
+    assert ocimlpack.inspect(reference, tensors=True).weights == plain.weights
+
+
 def test_without_being_asked_for_no_weights_are_read(
     folder: Path, scripted: ScriptedRegistry
 ) -> None:
@@ -206,7 +232,51 @@ def test_compressed_archives_are_not_looked_into(folder: Path, scripted: Scripte
         store(scripted, {"weights": b"..."}, type=f"{TAR}+gzip"), tensors=True
     )
     assert found.weights == ()
-    assert "the archive weights is compressed, so weights in it are not looked at" in found.notes
+    layer = digest_of(b"weights")
+    assert f"the layer {layer} is compressed, so weights in it are not looked at" in found.notes
+
+
+def layer(files: Mapping[str, bytes | None], links: Mapping[str, str] | None = None) -> bytes:
+    """A layer of an image: files, and symbolic links."""
+    raw = io.BytesIO()
+    with tarfile.open(fileobj=raw, mode="w") as archive:
+        for name, content in files.items():
+            entry = tarfile.TarInfo(name)
+            entry.size = len(content or b"")
+            archive.addfile(entry, io.BytesIO(content or b""))
+        for name, target in (links or {}).items():
+            entry = tarfile.TarInfo(name)
+            entry.type, entry.linkname = tarfile.SYMTYPE, target
+            archive.addfile(entry)
+    return raw.getvalue()
+
+
+def test_of_an_image_the_weights_that_are_seen_in_the_end_are_listed(
+    scripted: ScriptedRegistry,
+) -> None:
+    small, large = (weights.safetensors({"w": ("F32", (n,))}) for n in (100, 300))
+    layers = {
+        "1": layer(
+            {
+                "models/a.safetensors": small,
+                "models/gone.safetensors": small,
+                "models/kept/b.safetensors": small,
+                "usr/lib/other.safetensors": small,
+            }
+        ),
+        "2": layer(
+            {"models/a.safetensors": large, "models/.wh.gone.safetensors": None},
+            {"models/linked.safetensors": "kept/b.safetensors"},
+        ),
+    }
+    reference = store(scripted, layers, type=IMAGE_LAYER, config=OCI_CONFIG)
+    found = ocimlpack.inspect(reference, tensors=True)
+    assert found.format == "image"
+    assert {each.path: each.parameters for each in found.weights or ()} == {
+        "a.safetensors": 300,
+        "kept/b.safetensors": 100,
+        "linked.safetensors": 100,
+    }
 
 
 def test_a_file_that_is_damaged_does_not_hide_the_others(scripted: ScriptedRegistry) -> None:

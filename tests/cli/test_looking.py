@@ -5,7 +5,13 @@ from dataclasses import replace
 
 import pytest
 
-from ocimlpack.app.results import Inspected, InspectedFile, Verified
+from ocimlpack.app.results import (
+    Inspected,
+    InspectedFile,
+    InspectedTensor,
+    InspectedWeights,
+    Verified,
+)
 from ocimlpack.cli.main import main
 from tests.cli.conftest import DIGEST, App, Run
 
@@ -44,13 +50,73 @@ def test_inspect_says_how_each_thing_is_known(app: App, run: Run) -> None:
     assert lines[:5] == [
         "Name:         minilm (given)",
         "Capabilities: input types: text (guessed); languages: en",
-        "Exact count:  1,234 (from the files)",
+        "Exact count:  1,234",
         "Opset:        17",
         f"Base:         team/base@{DIGEST}",
     ]
     assert [line for line in lines if line.startswith("Annotation")] == [
         "Annotation:   org.example.a=1"
     ]
+
+
+WEIGHTS = (
+    InspectedWeights(
+        path="a.onnx",
+        format="onnx",
+        size=2048,
+        parameters=1236,
+        types={"float32": 1234, "int64": 2},
+        facts={"opset": "17", "producer": "x" * 200},
+        tensors=(
+            InspectedTensor("layer.w", "float32", (2, 617), 1234, 4936),
+            InspectedTensor("tied\x1b", "float32", (2, 617), 1234, 4936),
+            InspectedTensor("axes", "int64", (2,), 2, None),
+        ),
+    ),
+    InspectedWeights("b.onnx", "onnx", 10, 0, {}, {}, (), problem="it has no graph"),
+)
+
+
+def test_inspect_lists_tensors_then_facts_then_totals(app: App, run: Run) -> None:
+    app.answers["inspect"] = replace(FOUND, weights=WEIGHTS, notes=("one layer is compressed",))
+    ran = run("inspect", "m", "--tensors")
+    assert app.call.options["tensors"] is True
+    assert ran.stdout.splitlines() == [
+        "FILE    TENSOR    TYPE     SHAPE     BYTES",
+        "a.onnx  layer.w   float32  [2, 617]  4,936",
+        "a.onnx  tied\\x1b  float32  [2, 617]  4,936",
+        "a.onnx  axes      int64    [2]           -",
+        "",
+        "a.onnx: onnx, 2.0 KiB, 1,236 parameters",
+        "  opset: 17",
+        f"  producer: {'x' * 160}…",
+        "b.onnx: onnx, 10 B, damaged",
+        "",
+        "TYPE     TENSORS  PARAMETERS  BYTES",
+        "float32        2       1,234  9,872",
+        "int64          1           2      0",
+    ]
+    assert "one layer is compressed" in ran.stderr
+    assert "b.onnx seems to be damaged: it has no graph" in ran.stderr
+
+
+def test_inspect_prints_tensors_as_json(app: App, run: Run) -> None:
+    app.answers["inspect"] = replace(FOUND, weights=WEIGHTS)
+    found = json.loads(run("inspect", "m", "--tensors", "--json").stdout)
+    assert found[0]["tensors"][2] == {
+        "name": "axes",
+        "type": "int64",
+        "shape": [2],
+        "count": 2,
+        "size": None,
+    }
+    assert found[1]["problem"] == "it has no graph"
+
+
+def test_inspect_says_that_there_are_no_weights(app: App, run: Run) -> None:
+    app.answers["inspect"] = replace(FOUND, weights=())
+    assert run("inspect", "m", "--tensors").stdout == "no weights with a header that can be read\n"
+    assert run("inspect", "m", "--tensors", "--files").code == 2
 
 
 def test_inspect_prints_json(app: App, run: Run) -> None:

@@ -121,6 +121,16 @@ def test_safetensors_with_a_wrong_header_are_refused(content: bytes, reason: str
     refused(safetensors.read, content, reason)
 
 
+def test_safetensors_with_a_header_that_would_fill_memory_are_refused() -> None:
+    content = framed(b'{"a":[' + b"[],[{}]," * 400_000 + b"[]]}")
+    tracemalloc.start()
+    try:
+        refused(safetensors.read, content, "its header has more than 1,000,000 parts")
+        assert tracemalloc.get_traced_memory()[1] < 20 * 2**20
+    finally:
+        tracemalloc.stop()
+
+
 def test_safetensors_that_overlap_are_refused() -> None:
     items = {"a": tensor(shape=[2], data_offsets=[0, 8]), "b": tensor(data_offsets=[4, 8])}
     refused(safetensors.read, framed(json.dumps(items).encode(), bytes(8)), "overlap or leave gaps")
@@ -218,6 +228,15 @@ KEY = text("key")
         (start(0, 1) + text("general.alignment") + value(0), "alignment is 0"),
         (start(0, 1) + text("general.alignment") + value("x"), "alignment is 'x'"),
         (start(1, 0) + KEY + struct.pack("<IQIQ", 1, 4, 0, 0), "ends before its last tensor"),
+        (
+            start(2, 0)
+            + text("a")
+            + struct.pack("<IQIQ", 1, 4, 0, 0)
+            + text("b")
+            + struct.pack("<IQIQ", 1, 4, 0, 8)
+            + bytes(99),
+            "its tensors overlap",
+        ),
         (start(1, 0) + KEY + struct.pack("<IQIQ", 1, 4, 0, 2**63) + bytes(9), "ends before"),
         (start(2, 0) + 2 * (KEY + struct.pack("<IQIQ", 1, 4, 0, 0)), "'key' is given twice"),
     ],

@@ -21,6 +21,7 @@ from ocimlpack.errors import InvalidContentError
 from ocimlpack.model.headers import (
     Header,
     Tensor,
+    Tensors,
     UnknownFormError,
     hdf5,
     keras,
@@ -466,6 +467,39 @@ def test_the_index_of_variables_says_their_shapes() -> None:
 )
 def test_an_index_that_is_wrong_is_refused(content: bytes, reason: str) -> None:
     refused(saved_model, content.rjust(48, b"\xff"), reason)
+
+
+def test_tensors_are_bounded_in_number_and_in_the_length_of_their_names(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    one = Tensor("float32", 1)
+    tensors = Tensors()
+    for name in ("a", "", "a"):
+        tensors.add(name, one)
+    assert list(tensors) == ["a", "#1", "a#2"]
+    with pytest.raises(InvalidContentError, match="more than 100,000 tensors, or names of"):
+        tensors.add("x" * 20_000_000, one)
+    monkeypatch.setattr("ocimlpack.model.headers.MAX_TENSORS", 3)
+    with pytest.raises(InvalidContentError, match="more than 3 tensors"):
+        tensors.add("b", one)
+
+
+def test_names_that_begin_alike_do_not_fill_memory() -> None:
+    value = variable(1, 4)
+    first = varint(0) + varint(60_000) + varint(len(value)) + b"x" * 60_000 + value
+    more = b"".join(
+        varint(60_000) + varint(5) + varint(len(value)) + b"%05d" % n + value for n in range(5000)
+    )
+    data = first + more + struct.pack("<II", 0, 1)
+    block = entries([(b"~", varint(0) + varint(len(data)))])
+    footer = varint(0) + varint(0) + varint(len(data) + 5) + varint(len(block))
+    content = data + bytes(5) + block + bytes(5) + footer + bytes(40 - len(footer))
+    tracemalloc.start()
+    try:
+        refused(saved_model, content + index([])[-8:], "names of more than 16,777,216 characters")
+        assert tracemalloc.get_traced_memory()[1] < 40 * 2**20
+    finally:
+        tracemalloc.stop()
 
 
 def test_files_that_begin_as_something_else_have_no_header() -> None:

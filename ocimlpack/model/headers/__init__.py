@@ -16,6 +16,10 @@ from ocimlpack.errors import InvalidContentError
 MAX_PARAMETERS: Final = 2**63 - 1
 """More than that in one tensor is an overflow in some reader, and no model."""
 
+MAX_TENSORS: Final = 100_000
+"""The largest models have some ten thousand in a file."""
+
+_MAX_LETTERS: Final = 16 * 1024 * 1024
 _MAX_DIMENSIONS: Final = 64
 _MAX_FACTS: Final = 256
 _MAX_FACT: Final = 1000
@@ -67,6 +71,34 @@ class Header:
     external: frozenset[str] = frozenset()
     role: str | None = None
     facts: Mapping[str, str] = field(default_factory=dict)
+
+
+class Tensors(dict[str, Tensor]):
+    """Tensors on their way into a header: not too many, and with names that are not too long.
+
+    A few bytes of a file may be the name of every tensor in it.
+    """
+
+    def __init__(self) -> None:
+        """None yet."""
+        super().__init__()
+        self._letters = 0
+
+    def add(self, name: str, tensor: Tensor) -> None:
+        """Take one in; a name that is taken, or none, gets a number.
+
+        Raises:
+            InvalidContentError: there are too many, or their names are too long.
+        """
+        if not name or name in self:
+            name = f"{name}#{len(self)}"
+        self._letters += len(name)
+        if len(self) >= MAX_TENSORS or self._letters > _MAX_LETTERS:
+            raise InvalidContentError(
+                f"it has more than {MAX_TENSORS:,} tensors, or names of more than "
+                f"{_MAX_LETTERS:,} characters"
+            )
+        self[name] = tensor
 
 
 def parameters(header: Header) -> Iterator[Tensor]:

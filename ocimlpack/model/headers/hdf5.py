@@ -192,6 +192,8 @@ class Hdf5:
             for place in range(0, len(entries), 40):
                 name, address = struct.unpack_from("<QQ", entries, place)
                 text = self._name(names + name)
+                if len(path) + len(text) >= _MAX_NAME:
+                    raise InvalidContentError("a name in it is too long")
                 yield (f"{path}/{text}" if path else text), address
 
     def _leaves(self, address: int, seen: set[int], depth: int) -> Iterator[int]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any, BinaryIO, Final
 
 from ocimlpack.errors import InvalidContentError
-from ocimlpack.model.headers import Header, Tensor, short_facts
+from ocimlpack.model.headers import Header, Tensor, Tensors, short_facts
 from ocimlpack.model.headers.hdf5 import Hdf5, Object
 from ocimlpack.model.headers.zip_archive import ZipArchive
 from ocimlpack.spec.gojson import decode
@@ -89,7 +89,7 @@ def _tensors(file: Hdf5, offset: int) -> tuple[Object, dict[str, Tensor], list[t
     """
     objects = file.objects()
     top = next(objects)
-    tensors = {}
+    tensors = Tensors()
     left_out = 0
     for each in objects:
         tensor = each.tensor
@@ -99,8 +99,9 @@ def _tensors(file: Hdf5, offset: int) -> tuple[Object, dict[str, Tensor], list[t
             left_out += 1
             continue
         start = None if tensor.start is None else tensor.start + offset
-        tensors[each.path.removeprefix("model_weights/")] = Tensor(
-            tensor.type, tensor.count, tensor.shape, start, tensor.size
+        tensors.add(
+            each.path.removeprefix("model_weights/"),
+            Tensor(tensor.type, tensor.count, tensor.shape, start, tensor.size),
         )
     facts: list[tuple[str, object]] = [("keras.states", left_out or None)]
     return top, tensors, facts

@@ -11,14 +11,13 @@ import struct
 from typing import BinaryIO, Final
 
 from ocimlpack.errors import InvalidContentError
-from ocimlpack.model.headers import Header, Tensor, count, short_facts
+from ocimlpack.model.headers import Header, Tensor, Tensors, count, short_facts
 from ocimlpack.model.headers.zip_archive import Member, ZipArchive
 
 _MAGIC: Final = b"\x93NUMPY"
 _MAX_HEADER: Final = 10_000
 """Bytes; numpy's own limit, `max_header_size` of `numpy.load`."""
 
-_MAX_ARRAYS: Final = 100_000
 _TYPE: Final = re.compile(r"""['"]descr['"]\s*:\s*(?:['"]([^'"]{1,80})['"]|(\[))""")
 _SHAPE: Final = re.compile(r"""['"]shape['"]\s*:\s*\(([0-9L,\s]*)\)""")
 _DTYPE: Final = re.compile(r"([<>|=]?)([a-zA-Z])(\d{0,9})")
@@ -42,9 +41,7 @@ def read(stream: BinaryIO, size: int) -> Header:
 
 
 def _from_archive(archive: ZipArchive) -> Header:
-    tensors = {}
-    if len(archive.members) > _MAX_ARRAYS:
-        raise InvalidContentError(f"it has {len(archive.members):,} arrays")
+    tensors = Tensors()
     for name, member in archive.members.items():
         if name.endswith(".npy"):
             start = archive.start(member) if member.is_stored else None
@@ -52,7 +49,7 @@ def _from_archive(archive: ZipArchive) -> Header:
                 _, tensor = _array(_head(archive, member), member.size, start)
             except InvalidContentError as error:
                 raise InvalidContentError(f"its array {name!r:.80}: {error.message}") from error
-            tensors[name.removesuffix(".npy")] = tensor
+            tensors.add(name.removesuffix(".npy"), tensor)
     if not tensors:
         raise InvalidContentError("it has no arrays")
     return Header(tensors)

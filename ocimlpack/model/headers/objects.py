@@ -12,7 +12,7 @@ import zlib
 from typing import Any, BinaryIO, Final, cast
 
 from ocimlpack.errors import InvalidContentError
-from ocimlpack.model.headers import Header, Tensor, count, is_shape, short_facts
+from ocimlpack.model.headers import Header, Tensor, Tensors, count, is_shape, short_facts
 from ocimlpack.model.headers.npy import dtype
 from ocimlpack.model.headers.pickles import Global, Lump, Made, Steps, TooLongError, named
 
@@ -22,7 +22,6 @@ _MAX_UNPACKED: Final = 64 * 1024 * 1024
 _MAX_MEMORY: Final = 64 * 1024 * 1024
 """Bytes that a decompressor may take; xz needs as many at its highest level."""
 
-_MAX_NAMES: Final = 16 * 1024 * 1024
 _CHUNK: Final = 64 * 1024
 
 _WRAPPER: Final = ("joblib.numpy_pickle", "NumpyArrayWrapper")
@@ -48,14 +47,11 @@ def read(stream: BinaryIO, size: int) -> Header:
     except TooLongError as error:
         facts = [("imports", ", ".join(map(str, steps.globals))), ("not followed", error.message)]
         return Header({}, facts=short_facts(facts))
-    tensors, letters = {}, 0
+    tensors = Tensors()
     for path, made in named(value):
         tensor = _tensor(made, steps, inside=unpacked is None)
         if tensor is not None:
-            letters += len(path)
-            if letters > _MAX_NAMES:
-                raise InvalidContentError("its arrays have names that are too long")
-            tensors[path or "array"] = tensor
+            tensors.add(path or "array", tensor)
     return Header(tensors, _fields(value), facts=short_facts(_facts(value, steps)))
 
 

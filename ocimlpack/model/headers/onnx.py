@@ -11,11 +11,12 @@ from dataclasses import dataclass, field
 from typing import BinaryIO, Final
 
 from ocimlpack.errors import InvalidContentError
-from ocimlpack.model.headers import Header, Tensor, count, short_facts
+from ocimlpack.model.headers import Header, Tensor, Tensors, count, short_facts
 from ocimlpack.model.headers.protobuf import LENGTH, VARINT, Fields
 
 _MAX_DIMENSIONS: Final = 65536
-_MAX_TENSORS: Final = 100_000
+_MAX_LISTED: Final = 256
+_MAX_FILES: Final = 10_000
 _MAX_DEPTH: Final = 32
 
 # In ModelProto.
@@ -82,9 +83,9 @@ def read(stream: BinaryIO, size: int) -> Header:
             pairs.append(("ir_version", fields.varint()))
         elif number in _SAID and wire == LENGTH:
             pairs.append((_SAID[number], fields.text(end)))
-        elif number == _OPSET and wire == LENGTH:
+        elif number == _OPSET and wire == LENGTH and len(opsets) < _MAX_LISTED:
             opsets.append(_opset(fields, end))
-        elif number == _METADATA and wire == LENGTH:
+        elif number == _METADATA and wire == LENGTH and len(pairs) < _MAX_LISTED:
             pair = fields.texts(end)
             pairs.append((f"metadata.{pair.get(_KEY, '')}", pair.get(_VALUE)))
     if not graphs:
@@ -131,7 +132,7 @@ class _Walk:
 
     def __init__(self, fields: Fields) -> None:
         self._fields = fields
-        self.tensors: dict[str, Tensor] = {}
+        self.tensors = Tensors()
         self.external: set[str] = set()
 
     def graph(self, end: int, depth: int = 0) -> list[tuple[str, object]]:
@@ -153,12 +154,14 @@ class _Walk:
                 if found.name in own:
                     raise InvalidContentError(f"its tensor {found.name!r:.80} is given twice")
                 own |= {found.name} - {""}
-                self._keep(found.name, found)
+                self.tensors.add(found.name, found.tensor())
             elif number == _NODE:
                 self._node(stop, depth)
-            elif depth == 0 and number == _GRAPH_NAME:
+            elif depth or len(said.get(number, ())) >= _MAX_LISTED:
+                continue
+            elif number == _GRAPH_NAME:
                 said[number].append(fields.text(stop))
-            elif depth == 0 and number in {_INPUT, _OUTPUT}:
+            elif number in {_INPUT, _OUTPUT}:
                 said[number].append(fields.texts(stop).get(1, ""))
         inputs = [name for name in said[_INPUT] if name not in own]
         return [
@@ -166,13 +169,6 @@ class _Walk:
             ("inputs", ", ".join(inputs)),
             ("outputs", ", ".join(said[_OUTPUT])),
         ]
-
-    def _keep(self, name: str, found: _Described) -> None:
-        if len(self.tensors) >= _MAX_TENSORS:
-            raise InvalidContentError(f"it has more than {_MAX_TENSORS:,} tensors")
-        # Graphs within the graph have names of their own, which may be the same.
-        taken = not name or name in self.tensors
-        self.tensors[f"{name}#{len(self.tensors)}" if taken else name] = found.tensor()
 
     def _node(self, end: int, depth: int) -> None:
         fields = self._fields
@@ -193,7 +189,7 @@ class _Walk:
                     elif inner == _TENSOR_VALUE and operator == "Constant":
                         found = self._tensor(to)
                         if found.kind in _FLOATING and found.shape:
-                            self._keep(name, found)
+                            self.tensors.add(name, found.tensor())
 
     def _tensor(self, end: int) -> _Described:
         fields = self._fields
@@ -214,6 +210,8 @@ class _Walk:
                 pair = fields.texts(stop)
                 if pair.get(_KEY) == "location":
                     self.external.add(_inside(pair.get(_VALUE, "")))
+                    if len(self.external) > _MAX_FILES:
+                        raise InvalidContentError(f"its data are in more than {_MAX_FILES:,} files")
             if len(found.shape) > _MAX_DIMENSIONS:
                 raise InvalidContentError("a tensor has more dimensions than can be")
         return found

@@ -15,6 +15,9 @@ from ocimlpack.spec.gojson import decode
 MAX_HEADER: Final = 100_000_000
 """Bytes; the limit of the format's own reader, safetensors/src/tensor.rs."""
 
+_MAX_PARTS: Final = 1_000_000
+"""Lists, objects and what is in them: each becomes some hundred bytes. A tensor has nine."""
+
 # The format's names, with the name that ModelPack has for them and the bits that one takes.
 _TYPES: Final = {
     "BOOL": ("bool", 8),
@@ -55,6 +58,8 @@ def read(stream: BinaryIO, size: int) -> Header:
     if 8 + length > size:
         raise InvalidContentError("its header is longer than the file")
     raw = stream.read(length)
+    if sum(map(raw.count, (b",", b"[", b"{"))) > _MAX_PARTS:
+        raise InvalidContentError(f"its header has more than {_MAX_PARTS:,} parts")
     value = decode(raw, "its header") if raw.startswith(b"{") else None
     if len(raw) != length or not isinstance(value, dict):
         raise InvalidContentError("its header is not a JSON object")

@@ -14,11 +14,10 @@ from collections.abc import Iterator
 from typing import BinaryIO, Final, cast
 
 from ocimlpack.errors import InvalidContentError
-from ocimlpack.model.headers import Header, Tensor, UnknownFormError, count, short_facts
+from ocimlpack.model.headers import Header, Tensor, Tensors, UnknownFormError, count, short_facts
 from ocimlpack.model.headers.protobuf import LENGTH, VARINT, Fields
 
 _MAX_BLOCK: Final = 16 * 1024 * 1024
-_MAX_ENTRIES: Final = 100_000
 _MAX_LISTED: Final = 64
 
 # In SavedModel, MetaGraphDef, MetaInfoDef and SignatureDef.
@@ -88,8 +87,9 @@ def _from_model(stream: BinaryIO, size: int) -> Header:
         for inner, way, stop in fields.walk(end):
             if inner == _INFO and way == LENGTH:
                 for each, kind, to in fields.walk(stop):
-                    if each in {_TAG, _VERSION} and kind == LENGTH:
-                        (tags if each == _TAG else versions)[fields.text(to)] = None
+                    into = {_TAG: tags, _VERSION: versions}.get(each)
+                    if into is not None and kind == LENGTH and len(into) < _MAX_LISTED:
+                        into[fields.text(to)] = None
             elif inner == _SIGNATURE and way == LENGTH and len(signatures) < _MAX_LISTED:
                 name, said = _signature(fields, stop)
                 signatures[name] = said
@@ -122,7 +122,7 @@ def _from_index(stream: BinaryIO, size: int) -> Header:
     footer = stream.read(_FOOTER)
     _, _, at = _handle(footer, 0)
     offset, length, _ = _handle(footer, at)
-    tensors: dict[str, Tensor] = {}
+    tensors = Tensors()
     for _, handle in _entries(_block(stream, size, offset, length)):
         begin, extent, _ = _handle(handle, 0)
         for key, value in _entries(_block(stream, size, begin, extent)):
@@ -130,9 +130,7 @@ def _from_index(stream: BinaryIO, size: int) -> Header:
             # The first key is the table's own.
             if not name or _STATES.match(name):
                 continue
-            tensors[name] = _variable(name, value)
-            if len(tensors) > _MAX_ENTRIES:
-                raise InvalidContentError(f"it has more than {_MAX_ENTRIES:,} variables")
+            tensors.add(name, _variable(name, value))
     return Header(tensors)
 
 

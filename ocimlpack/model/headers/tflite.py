@@ -11,10 +11,9 @@ from collections.abc import Iterator
 from typing import BinaryIO, Final
 
 from ocimlpack.errors import InvalidContentError
-from ocimlpack.model.headers import Header, Tensor, count, short_facts
+from ocimlpack.model.headers import Header, Tensor, Tensors, count, short_facts
 
 _MAX_TABLES: Final = 500_000
-_MAX_TENSORS: Final = 100_000
 _MAX_TEXT: Final = 4096
 _MAX_DIMENSIONS: Final = 64
 
@@ -58,18 +57,14 @@ def read(stream: BinaryIO, size: int) -> Header:
     model = tables.root()
     version = tables.number(model, _VERSION, "<I")
     buffers = list(tables.vector(model, _BUFFERS))
-    tensors: dict[str, Tensor] = {}
+    tensors = Tensors()
     graphs = 0
     for graph in tables.vector(model, _SUBGRAPHS):
         graphs += 1
         for table in tables.vector(graph, _TENSORS):
             found = _tensor(tables, table, buffers)
             if found is not None:
-                name = tables.text(table, _NAME)
-                taken = not name or name in tensors
-                tensors[f"{name}#{len(tensors)}" if taken else name] = found
-            if len(tensors) > _MAX_TENSORS:
-                raise InvalidContentError(f"it has more than {_MAX_TENSORS:,} tensors")
+                tensors.add(tables.text(table, _NAME), found)
     facts = [
         ("tflite.version", version),
         ("tflite.description", tables.text(model, _DESCRIPTION)),

@@ -14,6 +14,7 @@ from ocimlpack.errors import InvalidContentError
 from ocimlpack.model.headers import (
     Header,
     Tensor,
+    Tensors,
     UnknownFormError,
     count,
     is_shape,
@@ -26,7 +27,6 @@ from ocimlpack.stores.range_stream import part
 
 _MAX_PICKLE: Final = 64 * 1024 * 1024
 _MAX_TEXT: Final = 1000
-_MAX_NAMES: Final = 16 * 1024 * 1024
 _ALIGNED: Final = 64
 _WIDE: Final = 2**32
 """From so many bytes on, what is behind a member has eight bytes more."""
@@ -97,7 +97,7 @@ def read(stream: BinaryIO, size: int) -> Header:
 def _from_archive(archive: ZipArchive) -> Header:
     pickled = [name for name in archive.members if name.rpartition("/")[2] == "data.pkl"]
     if not pickled:
-        raise InvalidContentError("it has no data.pkl; it is not PyTorch's")
+        raise UnknownFormError("it has no data.pkl; it is not a checkpoint")
     path = min(pickled, key=len)
     folder = path.removesuffix("data.pkl")
     places = _places(archive, f"{folder}data/")
@@ -221,20 +221,14 @@ def _rebuilt(value: Any) -> Iterator[tuple[str, Made]]:
         yield path, inner
 
 
-def _tensors(value: Any, places: Mapping[str, _Place]) -> dict[str, Tensor]:
-    tensors: dict[str, Tensor] = {}
-    letters = 0
+def _tensors(value: Any, places: Mapping[str, _Place]) -> Tensors:
+    tensors = Tensors()
     for path, made in _rebuilt(value):
         tensor = _tensor(path, made, places)
         if tensor is None:
             continue
         name = ".".join(each for each in path.split(".") if each not in _HELD_IN) or "tensor"
-        if name in tensors:
-            name = f"{name}#{len(tensors)}"
-        letters += len(name)
-        if letters > _MAX_NAMES:
-            raise InvalidContentError("its tensors have names that are too long")
-        tensors[name] = tensor
+        tensors.add(name, tensor)
     return tensors
 
 
