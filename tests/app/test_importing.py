@@ -27,6 +27,7 @@ from ocimlpack.model.pack import Options, pack
 from ocimlpack.progress import Event, Retried, Warned
 from ocimlpack.spec.digest import Digest
 from ocimlpack.stores import hub as hub_store
+from tests.app.test_image_base import put
 from tests.model.weights import model, safetensors, write
 from tests.scripted.fixtures import QUICK
 from tests.scripted.hub import COMMIT, TOKEN, Hub, sha256
@@ -283,6 +284,19 @@ def test_an_image_is_made_of_it_as_well(hub: Hub, place: str, tmp_path: Path) ->
     assert ocimlpack.push(folder, f"{place}:2", file=origin, **how).digest == done.digest
     there = ocimlpack.import_model(SOURCE, f"oci:{tmp_path}/layout", **how)
     assert there.digest == done.digest
+
+
+def test_an_image_is_put_on_another_one(hub: Hub, place: str, tmp_path: Path) -> None:
+    put(tmp_path / "shells", "amd64")
+    how: dict[str, Any] = {"format": "image", "platforms": ["linux/amd64"]}
+    how["image_base"] = f"oci:{tmp_path}/shells:amd64"
+    done = ocimlpack.import_model(SOURCE, place, **how)
+    origin = tmp_path / "origin.yaml"
+    origin.write_text(f"sourceURL: {hub.url}/{NAME}\nrevision: '{COMMIT}'\n")
+    folder = write(tmp_path / "m", hub.models[NAME].files)
+    assert ocimlpack.push(folder, f"{place}:2", file=origin, **how).digest == done.digest
+    with pytest.raises(InputError, match="a base image is for an image"):
+        ocimlpack.import_model(SOURCE, place, image_base="x:1")
 
 
 def test_bytes_in_an_image_are_held_against_the_hubs_digests(hub: Hub, place: str) -> None:
