@@ -28,6 +28,10 @@ REAL = [
     "silero_vad.onnx",
     "silero_vad.jit",
     "magika.onnx",
+    "pitch.onnx",
+    "pitch.tflite",
+    "saved_model.pb",
+    "variables.index",
     "vocabulary.gguf",
     "digits.keras",
     "digits.h5",
@@ -81,7 +85,7 @@ def test_safetensors(name: str, written: Written) -> None:
     assert total(header) == sum(math.prod(shape) for _, shape in said.values())
 
 
-@pytest.mark.parametrize("name", ["silero_vad.onnx", "magika.onnx"])
+@pytest.mark.parametrize("name", ["silero_vad.onnx", "magika.onnx", "pitch.onnx"])
 def test_onnx(name: str, written: Written) -> None:
     path = written.path(name)
     header, said = read(path), written.said[name]
@@ -110,6 +114,27 @@ def test_torchscript_has_the_numbers_that_its_other_forms_have(written: Written)
     # The same networks, exported twice: the weights are the same bytes.
     begins = [data(path, each)[:32].hex() for each in header.tensors.values() if each.count]
     assert sorted(begins) == written.said["silero_vad.onnx"]["data"]
+
+
+def test_tensorflow_s_forms_of_one_model_agree(written: Written) -> None:
+    variables = read(written.path("variables.index"))
+    assert total(variables) == 16_864
+    exported = read(written.path("pitch.onnx"))
+    kernels = [each.shape for each in variables.tensors.values() if len(each.shape) == 4]
+    shapes = {each.shape for each in exported.tensors.values()}
+    # ONNX has channels first, and the kernel's height and width last.
+    assert len(kernels) == 6
+    assert {(to, of, high, wide) for high, wide, of, to in kernels} <= shapes
+    lite = read(written.path("pitch.tflite"))
+    assert {each.type for each in lite.tensors.values()} == {"float32", "int32"}
+    same = {(to, high, wide, of) for high, wide, of, to in kernels}
+    assert same <= {each.shape for each in lite.tensors.values()}
+    assert read(written.path("saved_model.pb")).facts == {
+        "tensorflow.version": "2.4.1",
+        "tensorflow.tags": "serve",
+        "signature.__saved_model_init_op": " -> __saved_model_init_op",
+        "signature.serving_default": "input_2 -> contour, note, onset",
+    }
 
 
 def test_gguf(written: Written) -> None:
