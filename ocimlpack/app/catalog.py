@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final, Unpack
 
-from ocimlpack.app import audit, oracle, places
+from ocimlpack.app import audit, looking, oracle, places
 from ocimlpack.app.options import Connection, Oracle, StrPath
 from ocimlpack.app.results import Pulled
 from ocimlpack.errors import InputError, InvalidContentError
@@ -299,11 +299,12 @@ def _entry(
     model: Mapping[str, Any] = {}
     if isinstance(node, Manifest):
         artifact_type = node.artifact_type or node.config.media_type
-        config = readers.config_of(store, node)
-        model = readers.fields_of(store, node)
+    if manifest := looking.model_in(store, node):
+        config = readers.config_of(store, manifest)
+        model = readers.fields_of(store, manifest)
         if len(config) <= _MAX_FILE:
             files["config.json"] = config
-        readme = _card(store, node)
+        readme = _card(store, manifest)
         if readme is not None:
             files["README.md"] = readme
     results, library, task = _said(readme, report)

@@ -147,7 +147,7 @@ def _inspected(
 ) -> Inspected:
     """The same of what is opened; `weights` are read so many at a time, or not at all."""
     node = read_manifest(store, root)
-    manifest = _model_in(store, node)
+    manifest = model_in(store, node)
     found = Inspected(
         reference=reference,
         digest=str(root.digest),
@@ -224,8 +224,8 @@ def _weights(found: Weights) -> InspectedWeights:
     )
 
 
-def _model_in(store: ReadableStore, node: Manifest | Index) -> Manifest | None:
-    """The manifest to show; None for an index that is of nothing in particular."""
+def model_in(store: ReadableStore, node: Manifest | Index) -> Manifest | None:
+    """The manifest that is the model; None for an index that is of nothing in particular."""
     if isinstance(node, Manifest):
         return node
     try:

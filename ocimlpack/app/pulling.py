@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import BinaryIO, Unpack
 
@@ -16,7 +17,7 @@ from ocimlpack.model.artifact import Member
 from ocimlpack.model.names import selector
 from ocimlpack.model.readers import Content
 from ocimlpack.model.unpack import Folder
-from ocimlpack.progress import Began, Ended, Moved, Planned, Reporter, Warned, ignore
+from ocimlpack.progress import Began, Ended, Event, Moved, Planned, Reporter, Warned, ignore
 from ocimlpack.spec.digest import Digest
 from ocimlpack.spec.reference import Kind, Reference
 from ocimlpack.stores import home
@@ -77,6 +78,7 @@ def _pull(
         manifest = readers.manifest_in(store, root)
         content = readers.understand(store, manifest)
         warn(content, report)
+        report = _naming(content, report)
         pinned = places.pinned(ref, root)
         with Folder(
             destination,
@@ -206,9 +208,24 @@ def warn(content: Content, report: Reporter) -> None:
         report(Warned(note))
 
 
+def _naming(content: Content, report: Reporter) -> Reporter:
+    """A reporter that calls layers what they are, where their descriptors have no name."""
+    shown = {str(each.desc.digest): each.shown or each.path for each in content.members}
+    names = {digest: name for digest, name in shown.items() if name != "."}
+
+    def told(event: Event) -> None:
+        if isinstance(event, Began | Moved | Ended) and (name := names.get(event.name)):
+            event = replace(event, name=name)
+        report(event)
+
+    return told
+
+
 def _only(found: Sequence[Member], include: Sequence[str], exclude: Sequence[str]) -> Member:
     selected = selector(include, exclude)
     chosen = [member for member in found if selected(member.path)]
+    if not chosen and all(member.encoding != "raw" for member in found):
+        raise UnsupportedError("its files are stored in archives; pull it into a folder")
     if len(chosen) != 1:
         names = ", ".join(member.path for member in (chosen or found)[:8])
         raise InputError(

@@ -236,7 +236,8 @@ def _facts(found: Inspected) -> Iterator[tuple[str, str]]:
     for note in found.notes:
         yield "Note", note
     yield "Size", size(found.size)
-    yield "Files", f"{len(found.files):,}"
+    # Of an image, what is in the layers is known only when they are read.
+    yield "Layers" if found.format == "image" else "Files", f"{len(found.files):,}"
     if found.tags:
         yield "Tags", ", ".join(found.tags)
     yield "Digest", found.digest

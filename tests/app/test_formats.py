@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import pytest
 
 import ocimlpack
 from ocimlpack.cli.main import main
-from ocimlpack.progress import Event, Warned
+from ocimlpack.progress import Ended, Event, Warned
 from ocimlpack.spec import mediatypes
 from ocimlpack.spec.manifest import Manifest, parse
 from ocimlpack.stores.base import BytesBlob
@@ -52,6 +53,7 @@ def test_a_pull_says_what_was_guessed(store: MemoryStore, layout: str, tmp_path:
     pulled = ocimlpack.pull(source, tmp_path / "out", report=events.append)
     assert pulled.format == "ollama"
     assert [e.message for e in events if isinstance(e, Warned)] == list(pulled.notes)
+    assert {e.name for e in events if isinstance(e, Ended)} == {"model.gguf", "LICENSE"}
     assert tree(tmp_path / "out") == {"model.gguf": GGUF, "LICENSE": b"MIT"}
     assert ocimlpack.verify(str(tmp_path / "out")).checked == 2
 
@@ -92,6 +94,12 @@ def test_inspect_shows_fields_files_and_format(
     shown = capsys.readouterr().out
     assert "Packaging:  ollama" in shown
     assert f"Note:       {found.notes[0]}" in shown
+
+
+def test_a_file_of_an_image_does_not_go_to_a_stream(store: MemoryStore, layout: str) -> None:
+    source = laid_out(store, image(store, [Blob(tar(member("models/x", b"x")), LAYER)]), layout)
+    with pytest.raises(ocimlpack.UnsupportedError, match="stored in archives"):
+        ocimlpack.read_file(source, io.BytesIO(), include=["x"])
 
 
 def test_inspect_lists_the_files_of_an_image(store: MemoryStore, layout: str) -> None:

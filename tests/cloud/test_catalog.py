@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import threading
 import time
 import zipfile
@@ -139,6 +140,18 @@ def test_what_the_artifact_does_not_say_can_be_said(
     assert found.description.endswith("ver…")
     assert len(found.description) == 255
     assert only(alice)["definedMetadataList"] == []
+
+
+def test_of_an_index_its_model_says_what_it_is(
+    alice: LocalCloud, model: Path, tmp_path: Path
+) -> None:
+    (model / "model.yaml").write_text("name: tiny\ndescription: In both forms.\n")
+    place = f"{alice.host}/{NAMESPACE}/team/both:1.0"
+    ocimlpack.push(model, place, format="both")
+    found = ocimlpack.catalog_register(place, PROJECT)
+    assert found.description == "In both forms."
+    kept = zipfile.ZipFile(io.BytesIO(alice.datascience.artifacts[found.ocid]))
+    assert json.loads(kept.read("config.json"))["descriptor"]["name"] == "tiny"
 
 
 def test_the_model_is_where_its_project_is(

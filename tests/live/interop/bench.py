@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import os
+import re
 import subprocess
 import tarfile
 import tempfile
@@ -12,6 +13,7 @@ import time
 import uuid
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -203,6 +205,12 @@ class Containerd:
     """A containerd of our own, with nobody else's images."""
 
     address: Path
+
+    @cached_property
+    def snapshotter(self) -> str:
+        """What mounts: overlayfs as in clusters, where the file system here can do that."""
+        works = re.search(r"snapshotter\S*\s+overlayfs\s.*\sok\s", self("plugins", "ls"))
+        return "overlayfs" if works else "native"
 
     def run(self, *arguments: str | Path) -> Done:
         """A command of `ctr`."""

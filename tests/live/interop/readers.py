@@ -170,13 +170,14 @@ def _crane_export(bench: Bench, written: Written, out: Path) -> str:
 
 def _ctr_mount(bench: Bench, written: Written, out: Path) -> str:
     ctr, reference = bench.containerd(), written.reference
-    _heed(ctr.run("images", "pull", "--plain-http", reference))
+    how = ("--snapshotter", ctr.snapshotter, "--plain-http")
+    _heed(ctr.run("images", "pull", *how, reference))
     out.mkdir()
-    _heed(ctr.run("images", "mount", reference, out))
+    _heed(ctr.run("images", "mount", *how, reference, out))
     try:
         return compare(out / "models", written)
     finally:
-        ctr("images", "unmount", "--rm", out)
+        ctr("images", "unmount", "--snapshotter", ctr.snapshotter, "--rm", out)
 
 
 # Copying

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 from contextlib import suppress
 from pathlib import Path
@@ -12,13 +13,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ocimlpack.errors import OcimlpackError
-from ocimlpack.model import readers
+from ocimlpack.model import listing, readers
+from ocimlpack.model.names import check_path
 from ocimlpack.spec import manifest as manifests
 from ocimlpack.spec.descriptor import Descriptor
 from ocimlpack.spec.digest import Digest
 from ocimlpack.spec.manifest import Index, Manifest
-from ocimlpack.stores.base import Blob, BytesBlob
-from tests.model.readers.artifacts import GOLDEN
+from ocimlpack.stores import base
+from ocimlpack.stores.memory import MemoryStore
+from tests.model.artifacts import member, tar
+from tests.model.readers.artifacts import GOLDEN, KIT, LAYER, Blob, image, stored
 
 NAMES = sorted(path.name for path in GOLDEN.glob("*.json"))
 CONTENT = {name: (GOLDEN / name).read_bytes() for name in NAMES}
@@ -38,8 +42,8 @@ class Answering:
     def exists(self, desc: Descriptor) -> bool:
         return True
 
-    def fetch(self, desc: Descriptor) -> Blob:
-        return BytesBlob(self._content)
+    def fetch(self, desc: Descriptor) -> base.Blob:
+        return base.BytesBlob(self._content)
 
     def close(self) -> None:
         pass
@@ -138,6 +142,44 @@ def test_configs(name: str) -> None:
         with suppress(OcimlpackError):
             found = readers.understand(Answering(raw), node)
             assert all(isinstance(key, str) for key in found.fields)
+
+    run()
+
+
+SYSTEM = tar(
+    member("etc/passwd", b"root"),
+    member("models/", type=b"5"),
+    member("models/w", b"w" * 600, mode=0o755),
+    member("models/hard", type=b"1", linkname="models/w"),
+    member("models/soft", type=b"2", linkname="w"),
+    member(f"models/{'long' * 40}/x", b"x", pax_headers={"SCHILY.xattr.user.a": "b"}),
+    member("models/.wh.gone"),
+)
+
+
+@pytest.mark.parametrize("kind", ["image", "modelkit"])
+@pytest.mark.parametrize("gz", [False, True])
+def test_archives(kind: str, gz: bool) -> None:
+    # A link makes a ModelKit be refused early, so it has none.
+    whole = SYSTEM if kind == "image" else tar(member("a", b"a" * 600), member("b" * 120, b"b"))
+    ending = "+gzip" if gz else ""
+
+    @quick
+    @given(spoiled(whole), st.booleans())
+    def run(content: bytes, inner: bool) -> None:
+        # What is damaged is what is packed, or the packing.
+        packed = gzip.compress(content if inner else whole, mtime=0) if gz else content
+        if gz and not inner:
+            packed = packed[: len(content) % len(packed)] + packed[-4:]
+        store = MemoryStore()
+        if kind == "image":
+            manifest = image(store, [Blob(packed, f"{LAYER}{ending}")])
+        else:
+            layer = Blob(packed, f"{KIT}.model.v1.tar{ending}")
+            manifest = stored(store, [layer], config={}, config_type=f"{KIT}.config.v1+json")
+        with suppress(OcimlpackError):
+            for _, entry in listing.tree(readers.understand(store, manifest).members, store.fetch):
+                assert check_path(entry.path)
 
     run()
 

@@ -68,6 +68,8 @@ MEMBERS = {
     "long path": member("/".join(["x" * 200] * 21), b"1"),
     "device of Windows": member("aux.txt", b"1"),
     "control": member("a\x1b[31m", b"1"),
+    "sparse": member("x", type=tarfile.GNUTYPE_SPARSE),
+    "sparse by record": member("x", pax_headers={"GNU.sparse.major": "1", "GNU.sparse.size": "9"}),
 }
 
 
