@@ -5,20 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 from ocimlpack.app import moving, places
-from ocimlpack.app.options import Connection, Moving
+from ocimlpack.app.options import Connection
 from ocimlpack.app.results import Transferred
 from ocimlpack.errors import InputError
-from ocimlpack.model import pack as packing
 from ocimlpack.model import readers
 from ocimlpack.model.options import Form, platforms_of
 from ocimlpack.progress import Warned, ignore
 from ocimlpack.spec.descriptor import Descriptor, Platform
 from ocimlpack.spec.reference import Reference
-from ocimlpack.stores.base import Ingester, ReadableStore, capability
-from ocimlpack.transfer.ahead import Destination
+from ocimlpack.stores.base import ReadableStore
 
 if TYPE_CHECKING:
     from ocimlpack.model.image_base import Bases
@@ -97,7 +95,7 @@ def convert(
     """
     from ocimlpack.model import conversion  # late: most models stay what they are
 
-    targets = places.targets(ref, tags)
+    places.targets(ref, tags)  # a bad destination is said before anything is read
     manifest = readers.manifest_in(src, root)
     content = readers.understand(src, manifest)
     with written.opened(options) as base:
@@ -105,15 +103,4 @@ def convert(
         planned = conversion.plan(src, manifest, content, form, written.parsed)
         for warning in planned.warnings:
             options.get("report", ignore)(Warned(warning))
-        hashing = cast(Moving, options)
-        if dry_run or ref.digest:
-            found = moving.hash_layers(planned, hashing).digests
-            packed = packing.seal(planned, found, src, base)
-            return moving.send(packed, packed.root, ref, tags, dry_run, options, action)
-        with places.writing(ref, options) as dst:
-            ahead = cast(Destination | None, capability(dst, Ingester))
-            hashed = moving.hash_layers(planned, hashing, ahead, once=True)
-            packed = packing.seal(planned, hashed.digests, src, base)
-            names = [str(target.tag) for target in targets]
-            done = moving.move(packed, packed.root, dst, names, options, action, hashed.sent)
-        return moving.transferred(ref, packed, packed.root, names, done)
+        return moving.write(planned, ref, tags, dry_run, options, action, src, base)

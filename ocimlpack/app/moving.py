@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext, suppress
 from dataclasses import replace
 from functools import partial
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final, Unpack, cast
 from ocimlpack.app import audit, fallback, lineage, places
 from ocimlpack.app.options import Connection, Describing, Moving, Packing, StrPath
 from ocimlpack.app.results import Content, Transferred
-from ocimlpack.errors import InputError, NotFoundError, UnsupportedError
+from ocimlpack.errors import InputError, NotFoundError
 from ocimlpack.model import hashing
 from ocimlpack.model import pack as packing
 from ocimlpack.model.digests import DigestCache
@@ -23,11 +23,11 @@ from ocimlpack.model.pack import Packed
 from ocimlpack.progress import Outcome, Warned, ignore
 from ocimlpack.spec.descriptor import Descriptor
 from ocimlpack.spec.digest import Digest
-from ocimlpack.spec.mediatypes import is_manifest
 from ocimlpack.spec.reference import Kind, Reference
 from ocimlpack.stores import home
 from ocimlpack.stores import open as stores
-from ocimlpack.stores.base import Ingester, ReadableStore, ReferrerLister, Store, capability
+from ocimlpack.stores.base import Ingester, ReadableStore, Store, capability
+from ocimlpack.stores.referrers import referring_to
 from ocimlpack.transfer import copy as transfer
 from ocimlpack.transfer import pool
 from ocimlpack.transfer.ahead import Destination
@@ -228,11 +228,11 @@ def _send_folder(
         planned = _plan(folder, options)
         with places.writing(ref, options, partial(_readme, folder)) as dst:
             ahead = cast(Destination | None, capability(dst, Ingester))
-            hashed = hash_layers(planned, options, ahead)
+            hashed = _hash(planned, options, ahead)
             packed = packing.seal(planned, hashed.digests, base=base)
             names = [str(target.tag) for target in targets]
-            done = move(packed, packed.root, dst, names, options, action, hashed.sent)
-        return transferred(ref, packed, packed.root, names, done)
+            done = _move(packed, packed.root, dst, names, options, action, hashed.sent)
+        return _transferred(ref, packed, packed.root, names, done)
 
 
 def _format(options: Moving) -> Format | None:
@@ -262,7 +262,7 @@ def pack_folder(folder: Path, options: Moving, base: Bases | None = None) -> Pac
         base: an image that it is put on.
     """
     planned = _plan(folder, options)
-    return packing.seal(planned, hash_layers(planned, options).digests, base=base)
+    return packing.seal(planned, _hash(planned, options).digests, base=base)
 
 
 def _plan(folder: Path, options: Moving) -> packing.Plan:
@@ -296,7 +296,7 @@ def described(options: Describing) -> packing.Options:
     )
 
 
-def hash_layers(
+def _hash(
     planned: packing.Plan,
     options: Moving,
     destination: Destination | None = None,
@@ -350,15 +350,15 @@ def send(
     if dry_run:
         plan, contents = _rehearse(src, root, ref, options)
         rehearsed = transfer.Summary(plan, 0, 0, 0)
-        return replace(transferred(ref, src, root, names, rehearsed), plan=contents, dry_run=True)
+        return replace(_transferred(ref, src, root, names, rehearsed), plan=contents, dry_run=True)
     with places.writing(ref, options) as dst:
-        done = move(src, root, dst, names, options, action)
+        done = _move(src, root, dst, names, options, action)
         if with_referrers:
             _copy_referrers(src, root, dst, options)
-    return transferred(ref, src, root, names, done)
+    return _transferred(ref, src, root, names, done)
 
 
-def transferred(
+def _transferred(
     ref: Reference,
     src: ReadableStore,
     root: Descriptor,
@@ -388,7 +388,45 @@ def transferred(
     )
 
 
-def move(
+def write(
+    planned: packing.Plan,
+    ref: Reference,
+    tags: tuple[str, ...],
+    dry_run: bool,
+    options: Connection,
+    action: str,
+    origin: ReadableStore | None = None,
+    base: Bases | None = None,
+) -> Transferred:
+    """Write a model whose content lies elsewhere; what is hashed for that is sent meanwhile.
+
+    Args:
+        planned: the model.
+        ref: where to.
+        tags: further tags for it.
+        dry_run: only say what would be done.
+        options: how the location is reached.
+        action: the verb that progress shows.
+        origin: the store that the content comes from, if it is one.
+        base: an image that the model is put on.
+
+    Raises:
+        ConflictError: the location is pinned to another digest.
+    """
+    targets = places.targets(ref, tags)
+    if dry_run or ref.digest:
+        packed = packing.seal(planned, _hash(planned, cast(Moving, options)).digests, origin, base)
+        return send(packed, packed.root, ref, tags, dry_run, options, action)
+    with places.writing(ref, options) as dst:
+        ahead = cast(Destination | None, capability(dst, Ingester))
+        hashed = _hash(planned, cast(Moving, options), ahead, once=True)
+        packed = packing.seal(planned, hashed.digests, origin, base)
+        names = [str(target.tag) for target in targets]
+        done = _move(packed, packed.root, dst, names, options, action, hashed.sent)
+    return _transferred(ref, packed, packed.root, names, done)
+
+
+def _move(
     src: ReadableStore,
     root: Descriptor,
     dst: Store,
@@ -421,27 +459,8 @@ def move(
 
 
 def _copy_referrers(src: ReadableStore, root: Descriptor, dst: Store, options: Connection) -> None:
-    for found in referrers_of(src, root):
-        move(src, found, dst, (), options, "copying referrers")
-
-
-def referrers_of(src: ReadableStore, root: Descriptor) -> Iterator[Descriptor]:
-    """What refers to an artifact, and what refers to that: a signature may itself be attested.
-
-    Raises:
-        UnsupportedError: the store can't tell.
-    """
-    lister = capability(src, ReferrerLister)
-    if lister is None:
-        raise UnsupportedError("the source can't list what refers to an artifact")
-    seen = {root.digest}
-    waiting = [root]
-    while waiting:
-        for found in lister.referrers(waiting.pop()):
-            if found.digest not in seen and is_manifest(found.media_type):
-                seen.add(found.digest)
-                waiting.append(found)
-                yield found.plain
+    for found in referring_to(src, root):
+        _move(src, found, dst, (), options, "copying referrers")
 
 
 def _rehearse(
