@@ -284,7 +284,7 @@ def _listed(side: _Side, differing: Set[Digest], read: bool) -> Iterator[File]:
             # Several archives may fill one folder, so the folder is no name for them.
             title = each.shown or each.desc.annotations.get(TITLE)
             name = title or f"{each.path}:{each.desc.digest.hex[:12]}"
-            yield File(name, size, digest, digest, archive=True)
+            yield File(name, size, digest, digest, archive=True, folder=each.path)
     for member, entry in listing.tree(inside, side.store.fetch):
         yield File(entry.path, entry.size, str(entry.digest), str(member.desc.digest))
 
