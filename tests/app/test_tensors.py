@@ -181,6 +181,26 @@ def test_folders_layouts_archives_and_registries_say_the_same(
     assert {each.digest for each in found} == {found[0].digest}
 
 
+@pytest.mark.parametrize("ranges", ["ignored", "refused", "short"])
+def test_registries_that_are_odd_about_ranges_are_read_all_the_same(
+    ranges: str, scripted: ScriptedRegistry
+) -> None:
+    state = torch_files.dictionary({"w": torch_files.tensor("0", (100, 100))})
+    checkpoint = torch_files.checkpoint(state, {"0": 40_000})
+    reference = store(scripted, {**MODEL, "model.pt": checkpoint[0 : len(checkpoint)]})
+    plain = ocimlpack.inspect(reference, tensors=True)
+    scripted.quirks.ranges = ranges
+    assert ocimlpack.inspect(reference, tensors=True).weights == plain.weights
+    assert [each.problem for each in plain.weights or ()] == [None, None, None]
+
+
+def test_a_registry_that_fails_in_the_middle_is_asked_again(scripted: ScriptedRegistry) -> None:
+    reference = store(scripted, MODEL)
+    plain = ocimlpack.inspect(reference, tensors=True)
+    scripted.fault("GET", "/blobs/", status=503, times=2)
+    assert ocimlpack.inspect(reference, tensors=True).weights == plain.weights
+
+
 def test_without_being_asked_for_no_weights_are_read(
     folder: Path, scripted: ScriptedRegistry
 ) -> None:

@@ -8,7 +8,7 @@ oldest ModelKits by nothing but their order.
 from __future__ import annotations
 
 import posixpath
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -71,17 +71,23 @@ def read_members(source: Source) -> Found | None:
         InvalidContentError: the config is no Kitfile.
     """
     entries = _entries(source.document()) if _has_kitfile(source) else []
-    known = {entry.digest: entry for entry in entries if entry.digest}
-    ordered: dict[str, Iterator[_Entry]] = {
-        part: iter([entry for entry in entries if entry.part == part and not entry.digest])
-        for part in _PARTS
+    known: dict[str, list[_Entry]] = {}
+    for entry in entries:
+        known.setdefault(entry.digest or "", []).append(entry)
+    ordered = {
+        part: iter([entry for entry in known.get("", ()) if entry.part == part]) for part in _PARTS
     }
-    members, unnamed = [], 0
+    members, unnamed, joined = [], 0, set()
     for layer in source.manifest.layers:
         part = layer.media_type.removeprefix(_PREFIX).partition(".")[0]
-        entry = known.get(str(layer.digest)) or next(ordered.get(part, iter(())), None)
-        members.append(_member(layer, part, entry))
-        unnamed += entry is None and annotated.name_of(layer) is None
+        if annotated.name_of(layer) is None and (same := known.get(str(layer.digest))):
+            if layer.digest not in joined:
+                members += _members(layer, part, same)
+            joined.add(layer.digest)
+            continue
+        found = next(ordered.get(part, iter(())), None)
+        members.append(_member(layer, part, found))
+        unnamed += found is None and annotated.name_of(layer) is None
     if not members:
         return None
     present = {str(layer.digest) for layer in source.manifest.layers}
@@ -132,6 +138,12 @@ def _entry(part: str, value: Mapping[str, Any]) -> _Entry:
     return _Entry(part, _plain(path), digest or None)
 
 
+def _members(layer: Descriptor, part: str, entries: Sequence[_Entry]) -> list[Member]:
+    """What one content is, however often it is listed: an archive has its names in it."""
+    is_raw = annotated.encoding_of(layer.media_type) == "raw"
+    return [_member(layer, part, entry) for entry in (entries if is_raw else entries[:1])]
+
+
 def _member(layer: Descriptor, part: str, entry: _Entry | None) -> Member:
     encoding = annotated.encoding_of(layer.media_type)
     kind = _PARTS.get(part) or "file"
@@ -157,7 +169,8 @@ def _notes(
 ) -> Iterator[str]:
     model = next((entry for entry in entries if entry.part == "model"), None)
     layers = [layer.media_type.removeprefix(_PREFIX) for layer in source.manifest.layers]
-    if model and not model.digest and not any(each.startswith("model.") for each in layers):
+    elsewhere = model and not model.digest and model.path != "."
+    if model and elsewhere and not any(each.startswith("model.") for each in layers):
         yield (
             f"the ModelKit's model is another ModelKit, {model.path}, which is not followed: "
             "pull that one as well"

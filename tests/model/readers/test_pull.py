@@ -115,6 +115,26 @@ class TestModelKit:
         pull(store, manifest, tmp_path / "out")
         same_again(store, manifest, tmp_path / "out", {"a/m.gguf": GGUF})
 
+    @pytest.mark.parametrize("times", [1, 2])
+    def test_one_content_under_two_paths_is_two_files(self, tmp_path: Path, times: int) -> None:
+        layer = Blob(b"{}", f"{KIT}.modelpart.v1.raw")
+        parts = [{"path": path, "digest": layer.digest} for path in ("a.json", "b/c.json")]
+        store = MemoryStore()
+        kind = f"{KIT}.config.v1+json"
+        config = {"model": {"parts": parts}}
+        manifest = stored(store, [layer] * times, config=config, config_type=kind)
+        pull(store, manifest, tmp_path / "out")
+        same_again(store, manifest, tmp_path / "out", {"a.json": b"{}", "b/c.json": b"{}"})
+
+    def test_one_old_archive_in_two_folders_is_two_files(self, tmp_path: Path) -> None:
+        layer = Blob(tar(member("x.csv", b"1")), f"{KIT}.dataset.v1.tar")
+        datasets = [{"path": path} for path in ("a/x.csv", "b/x.csv")]
+        store = MemoryStore()
+        kind = f"{KIT}.config.v1+json"
+        manifest = stored(store, [layer, layer], config={"datasets": datasets}, config_type=kind)
+        pull(store, manifest, tmp_path / "out")
+        same_again(store, manifest, tmp_path / "out", {"a/x.csv": b"1", "b/x.csv": b"1"})
+
     def test_a_model_that_is_another_modelkit_is_not_followed_but_told(
         self, tmp_path: Path
     ) -> None:
@@ -138,7 +158,8 @@ class TestModelKit:
     ) -> None:
         layer = Blob(tar(member("a.py", b"1")), f"{KIT}.code.v1.tar")
         store = MemoryStore()
-        manifest = stored(store, [layer], config={}, config_type=f"{KIT}.config.v1+json")
+        config = {"model": {"name": "only a name"}}
+        manifest = stored(store, [layer], config=config, config_type=f"{KIT}.config.v1+json")
         (note,) = pull(store, manifest, tmp_path / "out").notes
         assert "Kitfile says nothing" in note
         same_again(store, manifest, tmp_path / "out", {"a.py": b"1"})
