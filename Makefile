@@ -21,7 +21,7 @@ export PYTHON REGISTRY OPTIONS
 .DELETE_ON_ERROR:
 # Two pips in one environment trip over each other, and nothing here gains from running abreast.
 .NOTPARALLEL:
-.PHONY: help demo demo-model test interop check format cloud bench clean
+.PHONY: help demo demo-model test interop check format cloud story bench clean
 
 help: ## show this
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -51,6 +51,9 @@ format: $(FULL) ## put the code into ruff's format
 
 cloud: $(FULL) ## start a local Oracle Cloud to try the commands against
 	@$(RUN)python -m tests.cloud .cache/cloud
+
+story: $(FULL) $(MODEL) ## tell the story of a fallback bucket, command by command
+	@$(RUN)python -m tests.cloud.story .cache/story
 
 bench: $(FULL) ## compare transfers with the oras CLI; see benchmarks/README.md
 	@$(RUN)python -m benchmarks $(ARGS)

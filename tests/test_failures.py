@@ -1,4 +1,4 @@
-"""docs/failures.md promises tests: each is there, and no promise is made without one."""
+"""Pages of docs/ promise tests: each is there, and no promise is made without one."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 PAGE = (ROOT / "docs" / "failures.md").read_text("utf-8")
+WISHES = (ROOT / "docs" / "fallback.md").read_text("utf-8").partition("## Each wish")[2]
 NAMED = re.compile(r"`([^`\s]+\.py::[^`\s]+)`")
 # A cell ends at a bar that is not in code.
 CELLS = re.compile(r"((?:`[^`]*`|[^|`])*)\|")
@@ -62,6 +63,12 @@ def test_every_test_that_the_page_names_is_there() -> None:
 def test_every_failure_on_the_page_has_a_test() -> None:
     assert unproven(PAGE) == []
     assert len(list(rows(PAGE))) >= 35
+
+
+def test_every_wish_of_a_fallback_has_its_command_and_its_test() -> None:
+    assert missing(WISHES) == []
+    assert unproven(WISHES) == []
+    assert len(list(rows(WISHES))) >= 12
 
 
 def test_no_failure_is_there_twice() -> None:

@@ -36,11 +36,15 @@ from ocimlpack.stores import files
 from ocimlpack.stores.archive import ArchiveReader
 from ocimlpack.stores.base import CHUNK, ReadableStore
 from ocimlpack.stores.graph import read_manifest
+from ocimlpack.stores.referrers import referring_to
 from ocimlpack.stores.tar_sink import TarSink
 from ocimlpack.transfer import copy as transfer
 
 _NAMED: Final = frozenset({Kind.REGISTRY, Kind.LOCAL, Kind.BUCKET, Kind.S3})
 """Places whose artifacts have names; in a layout or an archive there are only tags."""
+
+
+_STREAM: Final = "the archive that was piped in"
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,9 +121,7 @@ def save(
     with ExitStack() as stack:
         if isinstance(target, (str, os.PathLike)):
             path = Path(target).expanduser()
-            if path.is_dir():
-                raise InputError(f"{path} is a folder, not a file")
-            stream: BinaryIO = stack.enter_context(files.replacing(path, path.parent))[0]
+            stream: BinaryIO = stack.enter_context(_written(path))
         else:
             path, stream = Path("-"), target
         return _Saving(TarSink(stream), referrers, options).run(refs, str(path))
@@ -150,15 +152,15 @@ def load(
     if destination is not None:
         _check_prefix(destination, options)
     with _file_of(source) as path:
-        reader = ArchiveReader(path)
         name = str(source) if isinstance(source, (str, os.PathLike)) else "-"
+        reader = ArchiveReader(path, _STREAM if name == "-" else "")
         found, left = _named(reader)
         report = options.get("report", ignore)
         for digest in left:
             hint = f"; `copy oci-archive:{name}@{digest} DEST` brings it" if name != "-" else ""
             report(Warned(f"{digest} has no name in the archive, and is left out{hint}"))
         if not found:
-            raise InputError(f"{name} holds nothing that has a name")
+            raise InputError(f"{reader.place} holds nothing that has a name")
         goals = _goals(found, destination, options)
         done = []
         for ref, root in goals.items():
@@ -197,6 +199,22 @@ class _Found:
         return self.name or self.ref.tag or str(self.root.digest)
 
 
+@contextmanager
+def _written(path: Path) -> Iterator[BinaryIO]:
+    """A file to write to, which appears when the block ends well; pipes and devices stay."""
+    if path.is_dir():
+        raise InputError(f"{path} is a folder, not a file")
+    if path.is_file() or not path.exists():
+        with files.replacing(path, path.parent) as (stream, _):
+            yield stream
+        return
+    try:
+        with path.open("wb") as stream:
+            yield stream
+    except OSError as error:
+        raise files.refused(error, path) from error
+
+
 class _Saving:
     def __init__(self, sink: TarSink, referrers: bool, options: Connection) -> None:
         self._sink = sink
@@ -230,7 +248,7 @@ class _Saving:
                 try:
                     with blaming("source"):
                         referrers = sorted(
-                            moving.referrers_of(store, root), key=lambda each: str(each.digest)
+                            referring_to(store, root), key=lambda each: str(each.digest)
                         )
                 except UnsupportedError as error:
                     self._warn(f"{ref} is saved without what refers to it: {error.message}")

@@ -10,6 +10,7 @@ from typing import Any, Final, Unpack, cast
 from ocimlpack.app import lineage, places
 from ocimlpack.app.moving import pack_folder
 from ocimlpack.app.options import Connection, Moving, StrPath
+from ocimlpack.errors import InvalidContentError
 from ocimlpack.model import facts, listing, tensor_difference, tensors
 from ocimlpack.model.artifact import Member
 from ocimlpack.model.config import FORMS
@@ -172,8 +173,11 @@ def _open(stack: ExitStack, letter: str, ref: Reference, options: Connection) ->
         manifest, reference = manifest_in(store, root), places.pinned(ref, root)
     content = understand(store, manifest)
     side = _Side(letter, reference, store, manifest, content.members, {}, ref.kind)
-    side.fields = _flat(content.fields)
     side.notes += [f"{letter}: {note}" for note in content.notes]
+    try:
+        side.fields = _flat(content.fields)
+    except InvalidContentError as error:
+        side.notes.append(f"{letter}: its metadata can't be read: {error.message}")
     return side
 
 
@@ -280,7 +284,7 @@ def _listed(side: _Side, differing: Set[Digest], read: bool) -> Iterator[File]:
             # Several archives may fill one folder, so the folder is no name for them.
             title = each.shown or each.desc.annotations.get(TITLE)
             name = title or f"{each.path}:{each.desc.digest.hex[:12]}"
-            yield File(name, size, digest, digest, archive=True)
+            yield File(name, size, digest, digest, archive=True, folder=each.path)
     for member, entry in listing.tree(inside, side.store.fetch):
         yield File(entry.path, entry.size, str(entry.digest), str(member.desc.digest))
 

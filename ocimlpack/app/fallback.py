@@ -234,7 +234,7 @@ def _recorded(
     if dry_run:
         yield audit.Entry(str(ref)), options
         return
-    with audit.recording("sync", ref, options) as recorded:
+    with audit.recording("bucket sync", ref, options) as recorded:
         yield recorded
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -11,18 +12,19 @@ from ocimlpack.app import lineage, moving, places
 from ocimlpack.app.options import Connection, Importing
 from ocimlpack.app.results import Transferred
 from ocimlpack.errors import InputError, blaming
-from ocimlpack.model import hashing, metadata, repository
+from ocimlpack.model import metadata, repository
 from ocimlpack.model import pack as packing
 from ocimlpack.model.formats import HEAD
 from ocimlpack.model.names import selector
 from ocimlpack.model.options import Said, found_metadata, named_metadata
-from ocimlpack.model.pack import Packed
 from ocimlpack.model.tree import Entry
 from ocimlpack.progress import Began, Ended, Planned, Reporter, Warned, ignore
 from ocimlpack.spec.reference import Reference
 from ocimlpack.stores import hub
 from ocimlpack.stores.hub import SCHEME, HubModel
 from ocimlpack.transfer import pool
+
+_NAME: Final = re.compile(r"[\w.-]{1,96}(/[\w.-]{1,96})?(@[\w./-]{1,200})?", re.ASCII)
 
 _FIRST: Final = 8 * HEAD
 """Bytes of each large file that are fetched to see what it is; most headers are in them."""
@@ -75,13 +77,11 @@ def import_model(
         blaming("source"),
         hub.opened(name, revision, endpoint, places.access(options)) as model,
     ):
-        packed = _pack(model, options)
+        planned = _plan(model, options)
 
         def send(place: Reference, how: Connection) -> Transferred:
             with blaming("destination"):
-                return moving.send(
-                    packed, packed.root, place, tuple(tags), dry_run, how, "importing"
-                )
+                return moving.write(planned, place, tuple(tags), dry_run, how, "importing")
 
         done = send(ref, options) if dry_run else moving.recorded("import", ref, options, send)
         known = {each.name: getattr(done, each.name) for each in fields(done)}
@@ -92,9 +92,10 @@ def _parse(source: str) -> tuple[str, str]:
     """The model's name and the revision."""
     text = source.removeprefix(SCHEME)
     if text == source or text.startswith("/"):
+        named = text == source and _NAME.fullmatch(text)
         raise InputError(
             f"not a model at a hub: {source!r:.120} (expected hf:ORG/NAME[@REVISION])",
-            hint="`push` and `copy` take folders and locations",
+            hint=f"write {SCHEME}{text}" if named else "`push` and `copy` take what is elsewhere",
         )
     name, at, revision = text.partition("@")
     if at and not revision:
@@ -102,8 +103,8 @@ def _parse(source: str) -> tuple[str, str]:
     return name, revision or hub.DEFAULT_REVISION
 
 
-def _pack(model: HubModel, options: Importing) -> Packed:
-    """The model as an artifact whose large files are still at the hub."""
+def _plan(model: HubModel, options: Importing) -> packing.Plan:
+    """What the model becomes; its large files are still at the hub."""
     given = moving.described(options)
     terms = packing.Terms.of(given)
     wanted = selector(given.include, given.exclude)
@@ -114,12 +115,7 @@ def _pack(model: HubModel, options: Importing) -> Packed:
     plan = packing.compose(entries, said, given, terms, f"{SCHEME}{model.name}")
     for warning in plan.warnings:
         report(Warned(warning))
-    plan = lineage.recorded(plan, options)
-    twice = sum(source.size for source in plan.sources if source.size > hub.MAX_INLINE)
-    if twice:
-        report(Warned(f"{twice:,} bytes are fetched twice, as their digest is not known before"))
-    hashed = hashing.hash_sources(plan.sources, jobs=jobs, report=report, cache=None)
-    return packing.seal(plan, hashed.digests)
+    return lineage.recorded(plan, options)
 
 
 def _said(model: HubModel, given: packing.Options, names: dict[str, str]) -> Said:

@@ -57,7 +57,7 @@ def configuration(
     """
     failure = None
     file = settings.path()
-    shown = str(file)
+    shown = str(file or "none, as there is no home folder")
     fallback = "none"
     try:
         found = settings.load()
@@ -65,7 +65,7 @@ def configuration(
             fallback = f"{entry.location}, {entry.mode}"
         mirrors = (*mirrors, *(each.url for each in found.mirrors_of(host)))
         state: State = "ok"
-        shown += "" if os.path.exists(file) else " (there is none, and need not be)"
+        shown += "" if file is None or os.path.exists(file) else " (there is none, and need not be)"
     except InputError as error:
         failure, state = error, "no"
     facts = [Fact("file", shown, state)]

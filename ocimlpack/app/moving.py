@@ -3,63 +3,42 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import suppress
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext, suppress
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from types import MappingProxyType
-from typing import Final, Unpack, cast
+from typing import TYPE_CHECKING, Final, Unpack, cast
 
 from ocimlpack.app import audit, fallback, lineage, places
 from ocimlpack.app.options import Connection, Describing, Moving, Packing, StrPath
 from ocimlpack.app.results import Content, Transferred
-from ocimlpack.errors import InputError, NotFoundError, UnsupportedError
-from ocimlpack.model import hashing, readers
+from ocimlpack.errors import InputError, NotFoundError
+from ocimlpack.model import hashing
 from ocimlpack.model import pack as packing
 from ocimlpack.model.digests import DigestCache
-from ocimlpack.model.options import Form, platforms_of
+from ocimlpack.model.options import Form
 from ocimlpack.model.pack import Packed
 from ocimlpack.progress import Outcome, Warned, ignore
-from ocimlpack.spec.descriptor import Descriptor, Platform
+from ocimlpack.spec.descriptor import Descriptor
 from ocimlpack.spec.digest import Digest
-from ocimlpack.spec.mediatypes import is_manifest
 from ocimlpack.spec.reference import Kind, Reference
 from ocimlpack.stores import home
 from ocimlpack.stores import open as stores
-from ocimlpack.stores.base import Ingester, ReadableStore, ReferrerLister, Store, capability
+from ocimlpack.stores.base import Ingester, ReadableStore, Store, capability
+from ocimlpack.stores.referrers import referring_to
 from ocimlpack.transfer import copy as transfer
 from ocimlpack.transfer import pool
 from ocimlpack.transfer.ahead import Destination
 
+if TYPE_CHECKING:
+    from ocimlpack.app.converting import Format
+    from ocimlpack.model.image_base import Bases
+
 _CARDS: Final = ("README.md", "readme.md")
-
-
-@dataclass(frozen=True, slots=True)
-class Format:
-    """What a packed model is to become.
-
-    Attributes:
-        form: the format; None for the one that it has.
-        platforms: what an image is for.
-    """
-
-    form: Form | None
-    platforms: tuple[str, ...]
-
-    def __post_init__(self) -> None:
-        """Check it before anything is opened.
-
-        Raises:
-            InputError: no such format, or a platform that is none or for no image.
-        """
-        if self.form or self.platforms:
-            self.parsed  # noqa: B018
-
-    @property
-    def parsed(self) -> tuple[Platform, ...]:
-        """What an image is for; empty where none is written."""
-        return platforms_of(self.form or "modelpack", self.platforms)
+_WRITTEN: Final = ("format", "platforms", "image_base")
+"""Options that say what a model is written as, be it packed already or not."""
 
 
 def pack(
@@ -122,14 +101,20 @@ def push(
             return _send_folder(origin, place, tuple(tags), dry_run, moving, "pushing")
 
         return work(ref, options) if dry_run else recorded("push", ref, options, work)
-    written = Format(options.pop("format", None), tuple(options.pop("platforms", ())))
+    written = _format(options)
+    for name in _WRITTEN:
+        options.pop(name, None)  # type: ignore[misc]
     if unused := sorted(Packing.__annotations__.keys() & options.keys()):
         raise InputError(f"{', '.join(unused)}: only for a folder, and {origin} is packed already")
     with places.found(origin, options) as (store, root):
 
         def resend(place: Reference, how: Connection) -> Transferred:
-            if written.form:
-                return _convert(store, root, place, tuple(tags), written, dry_run, how, "pushing")
+            if written and written.form:
+                from ocimlpack.app import converting
+
+                return converting.convert(
+                    store, root, place, tuple(tags), written, dry_run, how, "pushing"
+                )
             return send(store, root, place, tuple(tags), dry_run, how, "pushing")
 
         return resend(ref, options) if dry_run else recorded("push", ref, options, resend)
@@ -143,6 +128,7 @@ def copy(
     referrers: bool = False,
     format: Form | None = None,
     platforms: Sequence[str] = (),
+    image_base: str | None = None,
     dry_run: bool = False,
     **options: Unpack[Connection],
 ) -> Transferred:
@@ -156,6 +142,7 @@ def copy(
         format: write it anew as `modelpack`, `image` or `both`, as `pack` would write its files;
             whatever format it has, if that can be read.
         platforms: what an image is for, such as `linux/arm64`; see `Packing`.
+        image_base: an image that it is put on; see `Packing`.
         dry_run: only say what would be done. A conversion reads the source for that.
         **options: see `Connection`.
 
@@ -163,7 +150,9 @@ def copy(
         InputError: the artifact is to be converted, and what refers to it copied: that would refer
             to something else.
     """
-    written = Format(format, tuple(platforms))
+    from ocimlpack.app import converting
+
+    written = converting.Format(format, tuple(platforms), image_base)
     if format and referrers:
         raise InputError(
             "what refers to a model can't go with its conversion, which has another digest",
@@ -172,12 +161,17 @@ def copy(
     origin, ref = places.locate(source, options), places.locate(destination, options)
     names = tuple(tags)
     if not names and ref.tag is None and ref.digest is None and origin.tag:
+        if format and str(ref.place) == str(origin.place):
+            raise InputError(
+                f"the conversion would take the tag {origin.tag} away from what it is made of",
+                hint=f"give it a tag of its own: {ref.place}:{origin.tag}-{format}",
+            )
         names = (origin.tag,)
     with places.found(origin, options) as (store, root):
 
         def work(how: Connection) -> Transferred:
             if format:
-                return _convert(store, root, ref, names, written, dry_run, how, "copying")
+                return converting.convert(store, root, ref, names, written, dry_run, how, "copying")
             return send(store, root, ref, names, dry_run, how, "copying", referrers)
 
         if dry_run:
@@ -226,16 +220,29 @@ def _send_folder(
 ) -> Transferred:
     targets = places.targets(ref, tags)  # a bad destination is said before hours of hashing
     folder = places.folder(origin)
-    if dry_run or ref.digest or ref.kind is not Kind.REGISTRY:
-        packed = pack_folder(folder, options)
-        return send(packed, packed.root, ref, tags, dry_run, options, action)
-    planned = _plan(folder, options)
-    with places.writing(ref, options, partial(_readme, folder)) as dst:
-        hashed = _hash(planned, options, cast(Destination | None, capability(dst, Ingester)))
-        packed = packing.seal(planned, hashed.digests)
-        names = [str(target.tag) for target in targets]
-        done = _copy(packed, packed.root, dst, names, options, action, hashed.sent)
-    return _transferred(ref, packed, packed.root, names, done)
+    written = _format(options)
+    with written.opened(options) if written else nullcontext() as base:
+        if dry_run or ref.digest or ref.kind is not Kind.REGISTRY:
+            packed = pack_folder(folder, options, base)
+            return send(packed, packed.root, ref, tags, dry_run, options, action)
+        planned = _plan(folder, options)
+        with places.writing(ref, options, partial(_readme, folder)) as dst:
+            ahead = cast(Destination | None, capability(dst, Ingester))
+            hashed = _hash(planned, options, ahead)
+            packed = packing.seal(planned, hashed.digests, base=base)
+            names = [str(target.tag) for target in targets]
+            done = _move(packed, packed.root, dst, names, options, action, hashed.sent)
+        return _transferred(ref, packed, packed.root, names, done)
+
+
+def _format(options: Moving) -> Format | None:
+    """What a model is to become; None where nobody says."""
+    if not any(options.get(name) for name in _WRITTEN):
+        return None
+    from ocimlpack.app import converting
+
+    platforms = tuple(options.get("platforms", ()))
+    return converting.Format(options.get("format"), platforms, options.get("image_base"))
 
 
 def _readme(folder: Path) -> str | None:
@@ -246,10 +253,16 @@ def _readme(folder: Path) -> str | None:
     return None
 
 
-def pack_folder(folder: Path, options: Moving) -> Packed:
-    """A folder as an artifact whose blobs are the folder's own files."""
+def pack_folder(folder: Path, options: Moving, base: Bases | None = None) -> Packed:
+    """A folder as an artifact whose blobs are the folder's own files.
+
+    Args:
+        folder: the model.
+        options: how.
+        base: an image that it is put on.
+    """
     planned = _plan(folder, options)
-    return packing.seal(planned, _hash(planned, options).digests)
+    return packing.seal(planned, _hash(planned, options).digests, base=base)
 
 
 def _plan(folder: Path, options: Moving) -> packing.Plan:
@@ -289,7 +302,14 @@ def _hash(
     destination: Destination | None = None,
     once: bool = False,
 ) -> hashing.Hashed:
-    """The digests of layers, large ones sent to a destination meanwhile."""
+    """The digests of layers, large ones sent to a destination meanwhile.
+
+    Args:
+        planned: what the layers are made of.
+        options: how much is done at a time.
+        destination: where large ones are sent.
+        once: whether each is read only once.
+    """
     return hashing.hash_sources(
         planned.sources,
         jobs=places.jobs(options),
@@ -332,7 +352,7 @@ def send(
         rehearsed = transfer.Summary(plan, 0, 0, 0)
         return replace(_transferred(ref, src, root, names, rehearsed), plan=contents, dry_run=True)
     with places.writing(ref, options) as dst:
-        done = _copy(src, root, dst, names, options, action)
+        done = _move(src, root, dst, names, options, action)
         if with_referrers:
             _copy_referrers(src, root, dst, options)
     return _transferred(ref, src, root, names, done)
@@ -345,6 +365,15 @@ def _transferred(
     names: Sequence[str],
     done: transfer.Summary,
 ) -> Transferred:
+    """What a move did, for the caller.
+
+    Args:
+        ref: where it went.
+        src: where it came from.
+        root: what it was.
+        names: the tags that it got.
+        done: what was moved.
+    """
     return Transferred(
         reference=places.pinned(ref, root),
         digest=str(root.digest),
@@ -359,38 +388,45 @@ def _transferred(
     )
 
 
-def _convert(
-    src: ReadableStore,
-    root: Descriptor,
+def write(
+    planned: packing.Plan,
     ref: Reference,
     tags: tuple[str, ...],
-    written: Format,
     dry_run: bool,
     options: Connection,
     action: str,
+    origin: ReadableStore | None = None,
+    base: Bases | None = None,
 ) -> Transferred:
-    """Write a model anew in another format; each content is read once where that is possible."""
-    from ocimlpack.model import conversion  # late: most models stay what they are
+    """Write a model whose content lies elsewhere; what is hashed for that is sent meanwhile.
 
+    Args:
+        planned: the model.
+        ref: where to.
+        tags: further tags for it.
+        dry_run: only say what would be done.
+        options: how the location is reached.
+        action: the verb that progress shows.
+        origin: the store that the content comes from, if it is one.
+        base: an image that the model is put on.
+
+    Raises:
+        ConflictError: the location is pinned to another digest.
+    """
     targets = places.targets(ref, tags)
-    manifest = readers.manifest_in(src, root)
-    content = readers.understand(src, manifest)
-    planned = conversion.plan(src, manifest, content, written.form or "modelpack", written.parsed)
-    for warning in planned.warnings:
-        options.get("report", ignore)(Warned(warning))
     if dry_run or ref.digest:
-        packed = packing.seal(planned, _hash(planned, cast(Moving, options)).digests, src)
+        packed = packing.seal(planned, _hash(planned, cast(Moving, options)).digests, origin, base)
         return send(packed, packed.root, ref, tags, dry_run, options, action)
     with places.writing(ref, options) as dst:
         ahead = cast(Destination | None, capability(dst, Ingester))
         hashed = _hash(planned, cast(Moving, options), ahead, once=True)
-        packed = packing.seal(planned, hashed.digests, src)
+        packed = packing.seal(planned, hashed.digests, origin, base)
         names = [str(target.tag) for target in targets]
-        done = _copy(packed, packed.root, dst, names, options, action, hashed.sent)
+        done = _move(packed, packed.root, dst, names, options, action, hashed.sent)
     return _transferred(ref, packed, packed.root, names, done)
 
 
-def _copy(
+def _move(
     src: ReadableStore,
     root: Descriptor,
     dst: Store,
@@ -399,6 +435,17 @@ def _copy(
     action: str,
     sent: Mapping[Digest, Outcome] = MappingProxyType({}),
 ) -> transfer.Summary:
+    """Copy from a store to a store, as the options say.
+
+    Args:
+        src: where it is.
+        root: what to copy.
+        dst: where to.
+        tags: the tags that it gets.
+        options: how much is done at a time, and who is told.
+        action: the verb that progress shows.
+        sent: content that was dealt with before.
+    """
     return transfer.copy(
         src,
         root,
@@ -412,27 +459,8 @@ def _copy(
 
 
 def _copy_referrers(src: ReadableStore, root: Descriptor, dst: Store, options: Connection) -> None:
-    for found in referrers_of(src, root):
-        _copy(src, found, dst, (), options, "copying referrers")
-
-
-def referrers_of(src: ReadableStore, root: Descriptor) -> Iterator[Descriptor]:
-    """What refers to an artifact, and what refers to that: a signature may itself be attested.
-
-    Raises:
-        UnsupportedError: the store can't tell.
-    """
-    lister = capability(src, ReferrerLister)
-    if lister is None:
-        raise UnsupportedError("the source can't list what refers to an artifact")
-    seen = {root.digest}
-    waiting = [root]
-    while waiting:
-        for found in lister.referrers(waiting.pop()):
-            if found.digest not in seen and is_manifest(found.media_type):
-                seen.add(found.digest)
-                waiting.append(found)
-                yield found.plain
+    for found in referring_to(src, root):
+        _move(src, found, dst, (), options, "copying referrers")
 
 
 def _rehearse(

@@ -10,7 +10,10 @@ from ocimlpack.app.options import Connection
 from ocimlpack.app.results import Listed, Removed, Tagged
 from ocimlpack.errors import InputError, NotFoundError, UnsupportedError
 from ocimlpack.model import unpack
+from ocimlpack.spec.descriptor import Descriptor
+from ocimlpack.spec.digest import Digest
 from ocimlpack.spec.manifest import Manifest
+from ocimlpack.spec.mediatypes import is_manifest
 from ocimlpack.spec.reference import Kind, check_host, check_tag, is_bucket
 from ocimlpack.stores import home, sessions
 from ocimlpack.stores import open as stores
@@ -224,11 +227,25 @@ def _listed(store: LayoutReader, entry: Entry, place: str) -> Listed:
     name, _, tag = (place, "", entry.name) if place else entry.name.rpartition(":")
     try:
         node = read_manifest(store, entry.desc)
-        known = {each.digest: each.size for each in node.children}
-        size = sum(known.values()) + entry.desc.size
+        size = _size(store, entry.desc)
         artifact_type = node.artifact_type or (
             node.config.media_type if isinstance(node, Manifest) else entry.desc.media_type
         )
     except NotFoundError:
         size, artifact_type = 0, ""  # the entry outlived its manifest; it is listed to be removed
     return Listed(name, tag, str(entry.desc.digest), size, artifact_type)
+
+
+def _size(store: LayoutReader, root: Descriptor) -> int:
+    """Bytes of a manifest and of all that it needs, each piece counted once."""
+    known: dict[Digest, int] = {root.digest: root.size}
+    waiting = [root]
+    while waiting:
+        try:
+            node = read_manifest(store, waiting.pop())
+        except NotFoundError:
+            continue  # an index may list what was never brought here
+        new = [each for each in node.children if each.digest not in known]
+        known.update((each.digest, each.size) for each in new)
+        waiting += [each for each in new if is_manifest(each.media_type)]
+    return sum(known.values())

@@ -105,6 +105,7 @@ class Describing(TypedDict, total=False):
     image_config: bool
     format: Form | None
     platforms: Sequence[str]
+    image_base: str | None
 
 
 class Packing(Describing, total=False):
@@ -112,6 +113,8 @@ class Packing(Describing, total=False):
 
     Attributes:
         dereference: pack what a link points to, also outside the folder.
+        image_base: the location of a container image that an image is put on, for servers that run
+            it instead of mounting it.
         rehash: read every file, also those that are unchanged since they were packed before.
     """
 

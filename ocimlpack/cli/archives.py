@@ -86,7 +86,7 @@ def save(
     example="""
     ocimlpack load models.tar
     ocimlpack load models.tar registry.example.com/mirrored
-    gunzip -c models.tar.gz | ocimlpack load - oci:./layouts
+    ocimlpack load - oci:./layouts < models.tar
     """,
 )
 @click.argument("source", metavar="FILE", type=PATH)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Final
 
 import click
@@ -14,6 +15,7 @@ from ocimlpack.errors import IntegrityError
 if TYPE_CHECKING:
     from ocimlpack.app.audit import AuditBreak, AuditRecord, AuditTrail
 
+_DIGEST: Final = re.compile(r"@[a-z0-9]+:[0-9a-f]+\Z")  # not the `@` of a bucket's namespace
 _SHOWN: Final = 5
 """Lines that one sentence names; JSON has all of them."""
 
@@ -89,7 +91,7 @@ def _lines(numbers: tuple[int, ...]) -> str:
 
 def _subject(record: AuditRecord) -> str:
     digest = f"@{render.short(record.digest)}" if record.digest else ""
-    place = record.reference.partition("@")[0]
+    place = _DIGEST.sub("", record.reference)
     tags = f" ({', '.join(record.tags)})" if record.tags else ""
     return f"{place}{digest}{tags}{_elsewhere(record)}"
 
@@ -99,4 +101,4 @@ def _elsewhere(record: AuditRecord) -> str:
         return ""
     # With a reason it is there alone: a reader must not take the reference for where it is.
     how = "instead" if record.result == "ok" and record.reason else "also"
-    return f" {how} in {record.fallback.partition('@sha256:')[0]}"
+    return f" {how} in {_DIGEST.sub('', record.fallback)}"

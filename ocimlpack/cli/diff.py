@@ -156,7 +156,9 @@ def _path(each: FileDifference) -> str:
     path = f"{each.a.path} -> {each.path}" if each.a and each.state == "renamed" else each.path
     if any(file.archive for file in (each.a, each.b) if file):
         return f"{path} (an archive, which was not read)"
-    return f"{path} (in an archive)" if each.state == "unknown" else path
+    if each.state != "unknown":
+        return path
+    return f"{path} ({'in' if each.a and each.b else 'perhaps in'} an archive)"
 
 
 def _fields(differences: Sequence[FieldDifference[Any]], *, labelled: bool) -> list[str]:

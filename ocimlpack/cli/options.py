@@ -271,6 +271,12 @@ def format_options(section: str, default: str) -> Callable[[F], F]:
 
     def decorate(function: F) -> F:
         function = option(
+            "--image-base",
+            metavar="LOCATION",
+            section=section,
+            help="A container image to put an image on, where it is run instead of mounted.",
+        )(function)
+        function = option(
             "--platform",
             "platforms",
             multiple=True,

@@ -56,7 +56,8 @@ _LABELS: Final = {
 """What the fields of a model's config are called, in the order in which they are shown."""
 
 
-_ORIGINS: Final = {"found": " (from the files)", "given": " (given)", "guessed": " (guessed)"}
+_ORIGINS: Final = {"given": " (given)", "guessed": " (guessed)"}
+"""What stands behind a value; nothing where the files themselves say it."""
 _SHOWN_ABOVE: Final = ("ocimlpack.", "org.opencontainers.image.base.")
 """Annotations that a line of its own tells of."""
 

@@ -30,7 +30,7 @@ def stage_command(output: Output, /, reference: str, stage: str, **options: Any)
     with reporting(output) as report:
         done = stages.bucket_stage(reference, stage, report=report, **given(options))
     output.place(done, done.reference)
-    output.note(f"{done.stage}: {render.size(done.moved)} were given other names")
+    output.note(f"{render.size(done.moved)} of layers moved")
 
 
 @command("restore", example="ocimlpack bucket restore ocios://models@ns/team/minilm:0.9 --wait")

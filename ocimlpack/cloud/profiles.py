@@ -7,6 +7,7 @@ https://docs.oracle.com/en-us/iaas/Content/API/SDKDocs/clienvironmentvariables.h
 from __future__ import annotations
 
 import configparser
+import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -118,7 +119,7 @@ class Profile:
         Raises:
             InputError: it is not set, or no file.
         """
-        path = Path(self.require(key)).expanduser()
+        path = Path(os.path.expanduser(self.require(key)))
         if not path.is_file():
             raise InputError(f"the {key} is not there: {path}, {self.places[key]}")
         return path
@@ -127,13 +128,13 @@ class Profile:
 def find(environ: Mapping[str, str]) -> Path | None:
     """The configuration file that there is, in the order in which the SDK looks for it."""
     if chosen := environ.get("OCI_CLI_CONFIG_FILE"):
-        return Path(chosen).expanduser()
-    usual = Path("~/.oci/config").expanduser()
+        return Path(os.path.expanduser(chosen))
+    usual = Path(os.path.expanduser("~/.oci/config"))
     if usual.is_file():
         return usual
     if other := environ.get("OCI_CONFIG_FILE"):
-        return Path(other).expanduser()
-    old = Path("~/.oraclebmc/config").expanduser()
+        return Path(os.path.expanduser(other))
+    old = Path(os.path.expanduser("~/.oraclebmc/config"))
     return old if old.is_file() else None
 
 

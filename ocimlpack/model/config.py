@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import MappingProxyType
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 from ocimlpack.errors import InputError
 from ocimlpack.model import times
@@ -104,6 +104,8 @@ def encode_image_config(
     diff_ids: Sequence[Digest],
     platform: Platform | None = None,
     labels: Mapping[str, str] = MappingProxyType({}),
+    below: Sequence[str] = (),
+    runs: Mapping[str, Any] = MappingProxyType({}),
 ) -> bytes:
     """The config of a container image that says of the model what the other config would say.
 
@@ -116,6 +118,8 @@ def encode_image_config(
         diff_ids: the digests of the layers, in the manifest's order.
         platform: the machines that it is for; None for what runs nowhere.
         labels: what the image says of itself to those who know nothing of models.
+        below: the digests of what is below the model's layers, unpacked.
+        runs: how the image is run.
     """
     model = decode(encode_config(fields, diff_ids), "the config")
     created = {"created": fields["createdAt"]} if fields.get("createdAt") else {}
@@ -125,12 +129,24 @@ def encode_image_config(
         {
             **created,
             **machine,
-            "config": ({"Labels": sorted_map(labels)} if labels else {}) | model["config"],
-            "rootfs": {"type": "layers", "diff_ids": [str(each) for each in diff_ids]},
+            "config": _without_labels(runs) | _labels(runs, labels) | model["config"],
+            "rootfs": {"type": "layers", "diff_ids": [*below, *map(str, diff_ids)]},
             "descriptor": model["descriptor"],
             "modelfs": model["modelfs"],
         }
     )
+
+
+def _without_labels(runs: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in runs.items() if key != "Labels"}
+
+
+def _labels(runs: Mapping[str, Any], labels: Mapping[str, str]) -> dict[str, Any]:
+    """The image's labels, which what is below it may have some of."""
+    given = runs.get("Labels")
+    texts = given.items() if isinstance(given, dict) else ()
+    found = {key: value for key, value in texts if isinstance(value, str)} | dict(labels)
+    return {"Labels": sorted_map(found)} if found else {}
 
 
 def _part(fields: Fields, names: Iterable[str]) -> dict[str, object]:

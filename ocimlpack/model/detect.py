@@ -205,6 +205,8 @@ class _Detector:
             fields["paramSize"] = size
         if weights and weights[0].path not in headers:
             self.guessed |= {"format"}  # by its name
+        if fields.get("architecture") != "transformer":
+            self.guessed -= {"architecture"}  # a class, which the file names itself
         return fields
 
     def facts(self, fields: Mapping[str, Value]) -> dict[str, str]:

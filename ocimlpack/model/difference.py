@@ -12,8 +12,8 @@ from typing import Generic, Literal, TypeVar
 from ocimlpack.model.headers import Header, Tensor
 
 FileState = Literal["added", "removed", "changed", "renamed", "unknown"]
-"""`renamed` is the same content under another path; `unknown` a file that is in an archive which
-was not read, on one side at least."""
+"""`renamed` is the same content under another path; `unknown` a file that is, or may be, in an
+archive which was not read, on one side at least."""
 
 TensorState = Literal["added", "removed", "reshaped", "retyped", "changed", "unknown", "same"]
 """`reshaped` wins over `retyped`; `unknown` is one of the same type and shape whose bytes nobody
@@ -29,11 +29,12 @@ class File:
     """A file of a model, or an archive that nobody looked into.
 
     Attributes:
-        path: where it is in the model. For an archive the folder that it fills.
+        path: where it is in the model; for an archive, what it is called.
         size: its bytes; None where that is not known.
         digest: the digest of its bytes as text, None where that is not known.
         layer: the digest of the layer that holds it, as text.
         archive: whether this stands for all the files in an archive.
+        folder: of an archive, the folder that they are in; `.` is the model's own.
     """
 
     path: str
@@ -41,6 +42,11 @@ class File:
     digest: str | None
     layer: str
     archive: bool = False
+    folder: str = ""
+
+    def may_hold(self, path: str) -> bool:
+        """Whether this is an archive that a file of that path may be in."""
+        return self.archive and (self.folder == "." or path.startswith(f"{self.folder}/"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,8 +138,15 @@ def compare_files(a: Iterable[File], b: Iterable[File]) -> tuple[list[FileDiffer
     gone = {path: left[path] for path in sorted(left.keys() - right.keys())}
     come = {path: right[path] for path in sorted(right.keys() - left.keys())}
     found += _renamed(gone, come)
-    found += [FileDifference("removed", path, file, None) for path, file in gone.items()]
-    found += [FileDifference("added", path, None, file) for path, file in come.items()]
+    unread = [each for each in found if each.a and each.b and each.a.archive and each.b.archive]
+    ours = [*gone.values(), *(each.a for each in unread if each.a)]
+    theirs = [*come.values(), *(each.b for each in unread if each.b)]
+    for path, file in gone.items():
+        hidden = not file.archive and any(each.may_hold(path) for each in theirs)
+        found.append(FileDifference("unknown" if hidden else "removed", path, file, None))
+    for path, file in come.items():
+        hidden = not file.archive and any(each.may_hold(path) for each in ours)
+        found.append(FileDifference("unknown" if hidden else "added", path, None, file))
     return sorted(found, key=lambda each: each.path.encode()), same
 
 

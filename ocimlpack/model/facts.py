@@ -48,6 +48,13 @@ _LENGTHS: Final = (
 )
 """What the number of tokens that a model takes is called in a `config.json`."""
 
+_VERSIONS: Final = {
+    "keras.version": "keras",
+    "tensorflow.version": "tensorflow",
+    "sklearn.version": "scikit-learn",
+}
+"""Where files say which version of which framework wrote them."""
+
 _MAX: Final = 1000
 """Characters of a fact: all annotations of a manifest are read by everybody who lists models."""
 
@@ -125,6 +132,9 @@ def _from_header(header: Header) -> dict[str, object]:
         found["contextLength"] = int(length)
     if producer := said.get("producer"):
         found["frameworks"] = f"{producer} {said.get('producer_version', '')}".strip()
+    for key, name in _VERSIONS.items():
+        if version := said.get(key):
+            found["frameworks"] = f"{name} {version}"
     return found
 
 

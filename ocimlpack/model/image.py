@@ -15,6 +15,7 @@ from typing import Final
 from ocimlpack.errors import InputError
 from ocimlpack.model.bundle import BundleBlob, Part, folders
 from ocimlpack.model.config import Fields, encode_config, encode_image_config
+from ocimlpack.model.image_base import Base
 from ocimlpack.model.layers import (
     FOLDER,
     REGULAR_FILE,
@@ -42,6 +43,8 @@ names another architecture than their own, whatever is in it."""
 
 _NO_PLATFORM: Final = Platform("unknown", "unknown")
 """Of the artifact in an index, so that nobody who looks for an image takes it for one."""
+
+_NO_BASE: Final = Base((), (), {})
 
 _LABELS: Final[Mapping[str, str]] = {
     "title": "name",
@@ -170,6 +173,7 @@ def seal(
     platforms: Sequence[Platform],
     *,
     both: bool,
+    bases: Mapping[Platform, Base] | None = None,
 ) -> Sealed:
     """Write configs, manifests and index, now that the layers' digests are known.
 
@@ -180,6 +184,7 @@ def seal(
         annotations: of each manifest.
         platforms: what the image is for; at least one.
         both: whether a ModelPack artifact of the same layers stands beside the image.
+        bases: for each platform, an image that this one is put on.
     """
     named = [(layer, digests[layer.name]) for layer in layers]
     diff_ids = [digest for _, digest in named]
@@ -196,11 +201,11 @@ def seal(
     labels = _labels(fields)
     images = [
         manifest(
-            encode_image_config(fields, diff_ids, platform, labels),
+            encode_image_config(fields, diff_ids, platform, labels, base.diff_ids, base.config),
             mediatypes.OCI_CONFIG,
-            layers_of_image,
+            (*base.layers, *layers_of_image),
         )
-        for platform in platforms
+        for platform, base in ((each, (bases or {}).get(each, _NO_BASE)) for each in platforms)
     ]
     listed = [
         replace(image.descriptor, platform=platform)

@@ -12,6 +12,7 @@ from typing import Final
 from ocimlpack.errors import InputError
 from ocimlpack.model import yamlfile
 from ocimlpack.model.config import Value, check
+from ocimlpack.model.facts import DOMAIN
 from ocimlpack.model.metadata import Metadata
 from ocimlpack.model.recipe import WHOLE, Pick, Recipe
 from ocimlpack.model.yamlfile import Node, YamlFile, is_null
@@ -36,14 +37,16 @@ _MODEL: Final = {
     "license": "licenses",
     "format": "format",
 }
-_LISTS: Final[dict[str, Kind | None]] = {
+_LISTS: Final[dict[str, Kind]] = {
     "code": "code",
     "datasets": "dataset",
     "docs": "doc",
-    "prompts": None,
-    "mcpServers": None,
+    "prompts": "doc",
+    "mcpServers": "code",
 }
-"""What the lists of files are for; None where a file's own name has to tell."""
+"""What the lists of files are for."""
+
+_FRAMEWORK: Final = f"{DOMAIN}frameworks"
 
 _KEYS: Final = (_VERSION, "package", "model", *_LISTS)
 _PART_KEYS: Final = ("name", "path", "license", "type")
@@ -72,6 +75,7 @@ class _Kitfile:
         self._name = file.path.name
         self._fields: dict[str, Value] = {}
         self._licenses: list[str] = []
+        self._annotations: dict[str, str] = {}
         self._picks: list[Pick] = []
         self._unmapped: dict[str, list[int]] = {}
 
@@ -106,7 +110,7 @@ class _Kitfile:
             )
             notes = (f"{self._name} says what has no counterpart here and is left out: {said}",)
         recipe = Recipe(self._name, tuple(self._picks), IGNORE_FILE)
-        return Metadata(fields, recipe=recipe, notes=notes)
+        return Metadata(fields, self._annotations, recipe=recipe, notes=notes)
 
     def _check_version(self, node: Node) -> None:
         version = self._file.text(node, _VERSION)
@@ -134,6 +138,10 @@ class _Kitfile:
                 self._unmap("model.path, as it names another ModelKit", value)
             elif key == "path":
                 self._pick(value, "weight", None)
+            elif key == "framework":
+                text = " ".join(self._file.text(value, "model.framework").split())
+                if text:
+                    self._annotations[_FRAMEWORK] = text
             elif key == "parts":
                 for part in self._file.items(value, "model.parts"):
                     self._read_item("model.parts", part, None, _PART_KEYS)

@@ -10,7 +10,7 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from ocimlpack.errors import InputError, NotFoundError
 from ocimlpack.model import facts, metadata, times
@@ -41,6 +41,9 @@ from ocimlpack.spec.digest import Digest
 from ocimlpack.spec.manifest import Manifest, build
 from ocimlpack.stores.base import Blob, BytesBlob, ReadableStore
 from ocimlpack.transfer.ahead import Source
+
+if TYPE_CHECKING:
+    from ocimlpack.model.image_base import Bases
 
 __all__ = ["Options", "Packed", "Plan", "PlannedFile", "pack", "plan", "seal"]
 
@@ -277,20 +280,26 @@ def layers_of(files: Sequence[PlannedFile], form: Form) -> tuple[PlannedLayer, .
     return image.arrange(files)
 
 
-def seal(plan: Plan, digests: Mapping[str, Digest], origin: ReadableStore | None = None) -> Packed:
+def seal(
+    plan: Plan,
+    digests: Mapping[str, Digest],
+    origin: ReadableStore | None = None,
+    base: Bases | None = None,
+) -> Packed:
     """Write config and manifest, now that the files' digests are known.
 
     Args:
         plan: what to pack.
         digests: each layer's digest by its name, if the plan does not know it.
         origin: the store that the content comes from, if that is no folder.
+        base: an image that the model is put on, for an image.
 
     Raises:
         InvalidContentError: so many files that the manifest is too large for registries.
     """
     digests = {**digests, **plan.known}
     if plan.form != "modelpack":
-        return _seal_image(plan, digests, origin)
+        return _seal_image(plan, digests, origin, base)
     layers = [layer.layer(digests[layer.name]) for layer in plan.layers]
     diff_ids = [layer.digest for layer in layers]
     if plan.config:
@@ -314,13 +323,29 @@ def seal(plan: Plan, digests: Mapping[str, Digest], origin: ReadableStore | None
     return Packed(manifest.descriptor, manifest, config, plan.files, plan.warnings, blobs, origin)
 
 
-def _seal_image(plan: Plan, digests: Mapping[str, Digest], origin: ReadableStore | None) -> Packed:
+def _seal_image(
+    plan: Plan,
+    digests: Mapping[str, Digest],
+    origin: ReadableStore | None,
+    base: Bases | None,
+) -> Packed:
     from ocimlpack.model import image
 
     tars = [layer for layer in plan.layers if isinstance(layer, image.PlannedTar)]
     both = plan.form == "both"
-    sealed = image.seal(tars, digests, plan.fields, plan.annotations, plan.platforms, both=both)
+    sealed = image.seal(
+        tars,
+        digests,
+        plan.fields,
+        plan.annotations,
+        plan.platforms,
+        both=both,
+        bases=base.images if base else None,
+    )
     blobs: dict[Digest, Blob] = {digests[tar.name]: tar.taken or tar.blob for tar in tars}
+    if base:
+        for layer in (layer for each in base.images.values() for layer in each.layers):
+            blobs[layer.digest] = base.store.fetch(layer.plain)
     blobs |= {digest: BytesBlob(config) for digest, config in sealed.configs.items()}
     blobs |= {node.descriptor.digest: BytesBlob(node.raw) for node in sealed.manifests}
     config = sealed.configs[sealed.manifest.config.digest]

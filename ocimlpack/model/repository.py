@@ -36,7 +36,8 @@ def select(
     Raises:
         UnsafeSourceError: a file that can't be packed; it says which and why.
     """
-    named = {unicodedata.normalize("NFC", name): name for name in names}
+    pairs = [(_text(name), name) for name in names]
+    named = dict(pairs)
     rules = {
         path.removesuffix(IGNORE_FILE): parse_rules(read(name), path)
         for path, name in named.items()
@@ -51,13 +52,24 @@ def select(
         except InvalidContentError as error:
             raise UnsafeSourceError(error.message, hint=_LEAVE_OUT, side="source") from error
         found[path] = named[path]
-    for one, other in collisions(found):
+    for one, other in collisions(path for path, _ in pairs if path in found):
         raise UnsafeSourceError(
             f"{one!r} and {other!r} can't be in one folder on every system",
             hint=_LEAVE_OUT,
             side="source",
         )
     return found
+
+
+def _text(name: str) -> str:
+    """The name, composed as those of a folder's files are."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        raise UnsafeSourceError(
+            f"the file name {name!r:.120} is not valid Unicode", side="source"
+        ) from None
+    return unicodedata.normalize("NFC", name)
 
 
 def _is_left_out(path: str, rules: Mapping[str, GitIgnoreSpec]) -> bool:

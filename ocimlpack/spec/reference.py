@@ -99,6 +99,11 @@ class Reference:
                 "credentials do not belong in a location",
                 hint=f"ocimlpack login {secret.group(1)}",
             )
+        if text.startswith("hf:"):
+            raise InvalidReferenceError(
+                f"{text!r} is a model at the Hugging Face Hub, not a location",
+                hint=f"ocimlpack import {text} DEST",
+            )
         if text.startswith("oci://"):
             return _registry(text.removeprefix("oci://"), text)
         for prefix, parse in _SCHEMES.items():

@@ -152,8 +152,13 @@ def read_listing(document: Mapping[str, Any], what: str) -> Listing:
         raise InvalidContentError(f"the answer about {what} names no commit")
     if len(files) > _MAX_FILES:
         raise InvalidContentError(f"{what} has more than {_MAX_FILES:,} files")
-    if any(
-        each.size is not None and (type(each.size) is not int or each.size < 0) for each in files
-    ):
+    if not all(map(_has_size, files)):
         raise InvalidContentError(f"the answer about {what} has a size that is none")
     return Listing(commit, files)
+
+
+def _has_size(file: Listed) -> bool:
+    """Whether a size is one; of what is in git itself it need not be known."""
+    if file.size is None:
+        return file.sha256 is None
+    return type(file.size) is int and file.size >= 0

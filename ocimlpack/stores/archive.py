@@ -69,16 +69,20 @@ class _Part:
 class ArchiveReader(LayoutReader):
     """A `ReadableStore` over an image layout in a tar file that is not compressed."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, name: str = "") -> None:
         """List the archive's members, once.
+
+        Args:
+            path: the file.
+            name: how errors call it, if not by its path.
 
         Raises:
             NotFoundError: there is no such file.
             InvalidContentError: it is no tar file, or holds no image layout.
             UnsupportedError: it is compressed.
         """
-        super().__init__(str(path))
-        self._members = _members(path)
+        super().__init__(name or str(path))
+        self._members = _members(path, self.place)
 
     def _index_content(self) -> bytes:
         part = self._members["index.json"]
@@ -113,45 +117,45 @@ def rewritten(path: Path) -> Iterator[LayoutStore]:
         shutil.rmtree(work, ignore_errors=True)
 
 
-def _members(path: Path) -> dict[str, PartBlob]:
+def _members(path: Path, place: str) -> dict[str, PartBlob]:
     if path.is_dir():
-        raise InputError(f"{path} is a folder, not an archive", hint=f"for a layout: oci:{path}")
+        raise InputError(f"{place} is a folder, not an archive", hint=f"for a layout: oci:{path}")
     members: dict[str, PartBlob] = {}
     try:
         with path.open("rb") as stream:
             if stream.read(2) in {b"\x1f\x8b", b"(\xb5", b"BZ"}:
-                raise UnsupportedError(f"{path} is compressed", hint="decompress it first")
+                raise UnsupportedError(f"{place} is compressed", hint="decompress it first")
         with (
             path.open("rb") as stream,
             tarfile.open(fileobj=cast(BinaryIO, _Frugal(stream)), mode="r:") as archive,
         ):
             for count, member in enumerate(archive):
                 if count > _MAX_MEMBERS:
-                    raise InvalidContentError(f"{path} has more than {_MAX_MEMBERS:,} members")
-                name = _checked(member, path)
+                    raise InvalidContentError(f"{place} has more than {_MAX_MEMBERS:,} members")
+                name = _checked(member, place)
                 if not _MEMBER.match(name):
                     continue  # what other programs put beside a layout
                 if name in members:
-                    raise InvalidContentError(f"{path} has {name} twice")
+                    raise InvalidContentError(f"{place} has {name} twice")
                 members[name] = PartBlob(path, member.offset_data, member.size)
     except FileNotFoundError:
-        raise NotFoundError(f"no archive at {path}") from None
+        raise NotFoundError(f"no archive at {place}") from None
     except tarfile.TarError as error:
-        raise InvalidContentError(f"{path} is no tar archive that can be read: {error}") from error
+        raise InvalidContentError(f"{place} is no tar archive that can be read: {error}") from error
     except OSError as error:
-        raise InputError(f"can't read {path}: {error.strerror}") from error
+        raise InputError(f"can't read {place}: {error.strerror}") from error
     if not {"oci-layout", "index.json"} <= members.keys():
-        raise InvalidContentError(f"{path} holds no image layout")
+        raise InvalidContentError(f"{place} holds no image layout")
     return members
 
 
-def _checked(member: tarfile.TarInfo, path: Path) -> str:
+def _checked(member: tarfile.TarInfo, place: str) -> str:
     """A member's name, if it is one that an honest program writes."""
     name = member.name.removeprefix("./")
     if name.startswith("/") or ".." in name.split("/"):
-        raise InvalidContentError(f"{path} has a member outside of itself: {name!r:.120}")
+        raise InvalidContentError(f"{place} has a member outside of itself: {name!r:.120}")
     if _MEMBER.match(name) and (not member.isreg() or member.issparse()):
-        raise InvalidContentError(f"{path} has something else than a file as {name}")
+        raise InvalidContentError(f"{place} has something else than a file as {name}")
     return name
 
 
@@ -176,7 +180,7 @@ class _Frugal:
 def _unpack(path: Path, work: Path) -> None:
     """Take out what a layout consists of and nothing else: only names of that form are written."""
     try:
-        for name, part in _members(path).items():
+        for name, part in _members(path, str(path)).items():
             target = work / name
             target.parent.mkdir(parents=True, exist_ok=True)
             with part.open() as source, target.open("wb") as stream:

@@ -5,6 +5,23 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from ocimlpack.errors import InputError
+
+
+def user() -> Path:
+    """The user's home.
+
+    Raises:
+        InputError: nobody says where it is, as in a container whose user has no name.
+    """
+    try:
+        return Path.home()
+    except RuntimeError:
+        raise InputError(
+            "there is no home folder to keep anything in",
+            hint="set HOME, or OCIMLPACK_HOME to a folder that may be written to",
+        ) from None
+
 
 def data() -> Path:
     """The folder for what is worth keeping: `$OCIMLPACK_HOME`, else the user's data folder.
@@ -12,10 +29,10 @@ def data() -> Path:
     https://specifications.freedesktop.org/basedir-spec/latest/
     """
     if chosen := os.environ.get("OCIMLPACK_HOME"):
-        return Path(chosen).expanduser().absolute()
+        return Path(os.path.expanduser(chosen)).absolute()
     base = os.environ.get("XDG_DATA_HOME", "")
     # The specification: a relative path there is invalid and to be ignored.
-    root = Path(base) if os.path.isabs(base) else Path.home() / ".local" / "share"
+    root = Path(base) if os.path.isabs(base) else user() / ".local" / "share"
     return root / "ocimlpack"
 
 
@@ -44,7 +61,7 @@ def audit() -> Path:
     if os.environ.get("OCIMLPACK_HOME"):
         return data() / "audit.jsonl"
     base = os.environ.get("XDG_STATE_HOME", "")
-    root = Path(base) if os.path.isabs(base) else Path.home() / ".local" / "state"
+    root = Path(base) if os.path.isabs(base) else user() / ".local" / "state"
     return root / "ocimlpack" / "audit.jsonl"
 
 
@@ -57,5 +74,5 @@ def _cache() -> Path:
     if os.environ.get("OCIMLPACK_HOME"):
         return data() / "cache"
     base = os.environ.get("XDG_CACHE_HOME", "")
-    root = Path(base) if os.path.isabs(base) else Path.home() / ".cache"
+    root = Path(base) if os.path.isabs(base) else user() / ".cache"
     return root / "ocimlpack"

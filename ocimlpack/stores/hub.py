@@ -73,7 +73,9 @@ class HubSession(Session):
         """
         parts = urllib.parse.urlsplit(address)
         if parts.scheme not in {"http", "https"} or not parts.hostname or parts.username:
-            raise InputError(f"not a hub's address: {_bare(address)!r:.120}")
+            raise InputError(
+                f"not a hub's address: {_bare(address)!r:.120} (expected https://HOST)"
+            )
         self._token = _hub.token()
         plain = parts.scheme == "http"
         if plain and self._token and not (is_loopback(parts.netloc) or access.plain_http):
@@ -91,7 +93,7 @@ class HubSession(Session):
             credential=lambda _: None,
             policy=access.policy or DEFAULT,
         )
-        self.address = address.rstrip("/")
+        self.address = f"{self.origin}{parts.path}".rstrip("/")
 
     def _send(self, attempt: Attempt, what: str) -> Response:
         """One try. The hub answers no challenges: who has a token sends it."""

@@ -5,17 +5,23 @@ https://github.com/opencontainers/distribution-spec/blob/v1.1.1/spec.md#listing-
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Final
 
-from ocimlpack.errors import ConflictError, InvalidContentError, NotFoundError
+from ocimlpack.errors import (
+    ConflictError,
+    InvalidContentError,
+    NotFoundError,
+    UnsupportedError,
+)
 from ocimlpack.spec import manifest as manifests
 from ocimlpack.spec.descriptor import Descriptor
 from ocimlpack.spec.digest import Digest
 from ocimlpack.spec.gojson import encode
 from ocimlpack.spec.manifest import Index, Manifest
-from ocimlpack.spec.mediatypes import OCI_INDEX
-from ocimlpack.stores.base import BytesBlob, Store
-from ocimlpack.stores.graph import read_manifest
+from ocimlpack.spec.mediatypes import OCI_INDEX, is_manifest
+from ocimlpack.stores.base import BytesBlob, ReadableStore, ReferrerLister, Store, capability
+from ocimlpack.stores.graph import read_manifest, walk
 
 _TRIES: Final = 5
 _MAX_REFERRERS: Final = 4096
@@ -77,6 +83,27 @@ def add(store: Store, subject: Descriptor, referrer: Manifest | Index) -> None:
         hint="run it again when the other writer is done",
         digest=str(desc.digest),
     )
+
+
+def referring_to(store: ReadableStore, root: Descriptor) -> Iterator[Descriptor]:
+    """What refers to an artifact, and what refers to that: a signature may itself be attested.
+
+    Of an index, what refers to the manifests that it lists belongs to it as well.
+
+    Raises:
+        UnsupportedError: the store can't tell.
+    """
+    lister = capability(store, ReferrerLister)
+    if lister is None:
+        raise UnsupportedError("the source can't list what refers to an artifact")
+    waiting = [node.descriptor for node in walk(store, root)]
+    seen = {each.digest for each in waiting}
+    while waiting:
+        for found in lister.referrers(waiting.pop()):
+            if found.digest not in seen and is_manifest(found.media_type):
+                seen.add(found.digest)
+                waiting.append(found)
+                yield found.plain
 
 
 def _tag(digest: Digest) -> str:

@@ -181,16 +181,19 @@ class Settings:
         return None
 
 
-def path() -> Path:
-    """Where the file is: `$OCIMLPACK_CONFIG`, else in the user's configuration folder.
+def path() -> Path | None:
+    """Where the file is: `$OCIMLPACK_CONFIG`, else in the user's configuration folder, if any.
 
     https://specifications.freedesktop.org/basedir-spec/latest/
     """
     if chosen := os.environ.get(VARIABLE):
-        return Path(chosen).expanduser().absolute()
+        return Path(os.path.expanduser(chosen)).absolute()
     base = os.environ.get("XDG_CONFIG_HOME", "")
     # The specification: a relative path there is invalid and to be ignored.
-    root = Path(base) if os.path.isabs(base) else Path.home() / ".config"
+    try:
+        root = Path(base) if os.path.isabs(base) else Path.home() / ".config"
+    except RuntimeError:
+        return None
     return root / "ocimlpack" / "config.toml"
 
 
@@ -201,6 +204,8 @@ def load() -> Settings:
         InputError: it can't be read, is no TOML, or says what is not understood.
     """
     file = path()
+    if file is None:
+        return Settings()
     try:
         content = file.read_bytes()
     except FileNotFoundError as error:

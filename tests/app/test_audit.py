@@ -193,7 +193,11 @@ def test_a_sync_that_leaves_conflicts_says_so(place: str, model: Path, layout: s
     with pytest.raises(ConflictError):
         ocimlpack.sync(place, fallback=layout)
     record = ocimlpack.audit().records[-1]
-    assert (record.action, record.result, record.tags) == ("sync", "conflict", ("only-here",))
+    assert (record.action, record.result, record.tags) == (
+        "bucket sync",
+        "conflict",
+        ("only-here",),
+    )
     assert record.fallback == layout
 
 
@@ -205,7 +209,7 @@ def test_a_sync_that_fails_names_no_tag_that_it_did_not_bring(
     with pytest.raises(OcimlpackError):
         ocimlpack.sync(place, fallback=layout)
     record = recorded()
-    assert (record.action, record.result, record.tags) == ("sync", "not_allowed", ())
+    assert (record.action, record.result, record.tags) == ("bucket sync", "not_allowed", ())
 
 
 def test_an_interruption_is_a_line(place: str, model: Path) -> None:

@@ -248,6 +248,17 @@ def test_what_makes_no_sense_is_refused(
     assert not (tmp_path / "x").exists()
 
 
+def test_a_tag_is_not_taken_away_by_a_conversion_unless_it_is_named(tmp_path: Path) -> None:
+    write(tmp_path / "model", {"m.bin": b"x"})
+    layout = f"oci:{tmp_path / 'layout'}"
+    raw = ocimlpack.pack(tmp_path / "model", f"{layout}:1")
+    with pytest.raises(InputError, match="take the tag 1 away") as caught:
+        ocimlpack.copy(f"{layout}:1", layout, format="image")
+    assert str(caught.value.hint).endswith(":1-image")
+    assert ocimlpack.inspect(f"{layout}:1").digest == raw.digest
+    assert ocimlpack.copy(f"{layout}:1", f"{layout}:1", format="image").tags == ("1",)
+
+
 def test_a_dry_run_changes_nothing_and_says_the_digest(
     packed: Mapping[str, ocimlpack.Transferred], tmp_path: Path
 ) -> None:
@@ -293,3 +304,16 @@ def test_memory_does_not_grow_with_the_model(
         check(packed.fetch(layer), layer)
     assert packed.manifest.layers[0].size >= 48 * MEBI
     assert tracemalloc.get_traced_memory()[1] - before < 4 * MEBI
+
+
+def test_an_image_is_listed_with_all_its_bytes_and_goes_with_its_last_tag(tmp_path: Path) -> None:
+    write(tmp_path / "model", {"m.bin": WEIGHTS})
+    layout = f"oci:{tmp_path / 'layout'}"
+    done = ocimlpack.pack(tmp_path / "model", f"{layout}:1", tags=["2"], format="both")
+    for listed in ocimlpack.ls(layout):
+        assert listed.size == done.size > len(WEIGHTS)
+    assert ocimlpack.inspect(f"{layout}:1").size == done.size
+    assert ocimlpack.rm(f"{layout}:1").freed == 0
+    # Three manifests, three configs, the index and the layer.
+    assert ocimlpack.rm(f"{layout}:2").freed == done.size
+    assert not any((tmp_path / "layout/blobs/sha256").iterdir())

@@ -261,31 +261,34 @@ def test_small_files_for_which_there_is_no_room_are_fetched_again(
     assert hub.count("GET", "resolve-cache.*README.md") > 1
 
 
-def test_what_the_hub_keeps_in_git_though_it_is_large_is_fetched_twice(
+def test_what_the_hub_keeps_in_git_though_it_is_large_is_hashed_while_it_is_sent(
     hub: Hub, place: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     digest = ocimlpack.import_model(SOURCE, place).digest
     hub.keeps_beside = False
     monkeypatch.setattr(hub_store, "MAX_INLINE", MIB)
-    events: list[Event] = []
-    again = ocimlpack.import_model(SOURCE, f"{place}:2", report=events.append)
+    hub.forget()
+    again = ocimlpack.import_model(SOURCE, f"{place.replace('tiny', 'other')}:2")
     assert again.digest == digest
-    assert f"{len(BIG):,} bytes are fetched twice" in told(events)
+    assert hub.sent < 1.5 * len(BIG)
 
 
 def test_an_image_is_made_of_it_as_well(hub: Hub, place: str, tmp_path: Path) -> None:
-    done = ocimlpack.import_model(SOURCE, place, format="image", platforms=["linux/amd64"])
+    how: dict[str, Any] = {"format": "image", "platforms": ["linux/amd64"]}
+    done = ocimlpack.import_model(SOURCE, place, **how)
+    assert hub.cdn.sent < 1.5 * len(BIG)
     origin = tmp_path / "origin.yaml"
     origin.write_text(f"sourceURL: {hub.url}/{NAME}\nrevision: '{COMMIT}'\n")
-    files = hub.models[NAME].files
-    packed = ocimlpack.push(
-        write(tmp_path / "m", files),
-        f"{place}:2",
-        file=origin,
-        format="image",
-        platforms=["linux/amd64"],
-    )
-    assert done.digest == packed.digest
+    folder = write(tmp_path / "m", hub.models[NAME].files)
+    assert ocimlpack.push(folder, f"{place}:2", file=origin, **how).digest == done.digest
+    there = ocimlpack.import_model(SOURCE, f"oci:{tmp_path}/layout", **how)
+    assert there.digest == done.digest
+
+
+def test_bytes_in_an_image_are_held_against_the_hubs_digests(hub: Hub, place: str) -> None:
+    hub.says["big.safetensors"] = "0" * 64
+    with pytest.raises(IntegrityError):
+        ocimlpack.import_model(SOURCE, place, format="image")
 
 
 @pytest.mark.parametrize("name", ["../x.json", "a\\b.json", "aux.json", "x:y.json", ".git/config"])
@@ -302,6 +305,16 @@ def test_names_that_clash_are_refused(hub: Hub, place: str) -> None:
     hub.add("team/evil", {"a.bin": "x", "A.bin": "y"})
     with pytest.raises(InputError, match="can't be in one folder on every system"):
         ocimlpack.import_model("hf:team/evil", place)
+    hub.add("team/evil", {"\u00e9.bin": "x", "e\u0301.bin": "y"})
+    with pytest.raises(InputError, match="can't be in one folder on every system"):
+        ocimlpack.import_model("hf:team/evil", place)
+
+
+def test_a_name_that_is_no_unicode_is_refused(hub: Hub, place: str) -> None:
+    body = b'{"id": "a/b", "sha": "%s", "siblings": [{"rfilename": "\\ud800", "size": 1}]}'
+    hub.fault("GET", "/api/models", status=200, body=body % COMMIT.encode())
+    with pytest.raises(InputError, match="is not valid Unicode"):
+        ocimlpack.import_model(SOURCE, place)
 
 
 # Who may.
@@ -523,6 +536,8 @@ def test_small_files_are_held_against_git(hub: Hub, place: str) -> None:
         % COMMIT.encode(),
         b'{"id": "a/b", "sha": "%s", "siblings": [{"rfilename": "a", "size": 3, "lfs": '
         b'{"sha256": "x", "size": 3, "pointerSize": 1}}]}' % COMMIT.encode(),
+        b'{"id": "a/b", "sha": "%s", "siblings": [{"rfilename": "a", "size": null, "lfs": '
+        b'{"sha256": "%s", "size": null, "pointerSize": 1}}]}' % (COMMIT.encode(), b"0" * 64),
         b"<html>" * 10,
     ],
 )

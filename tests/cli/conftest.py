@@ -60,6 +60,8 @@ FUNCTIONS = {
     "looking": ("inspect", "verify"),
     "accounts": ("login", "logout"),
     "doctor": ("doctor",),
+    "importing": ("import_model",),
+    "archives": ("save", "load"),
     "diff": ("diff",),
 }
 

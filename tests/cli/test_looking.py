@@ -50,7 +50,7 @@ def test_inspect_says_how_each_thing_is_known(app: App, run: Run) -> None:
     assert lines[:5] == [
         "Name:         minilm (given)",
         "Capabilities: input types: text (guessed); languages: en",
-        "Exact count:  1,234 (from the files)",
+        "Exact count:  1,234",
         "Opset:        17",
         f"Base:         team/base@{DIGEST}",
     ]

@@ -3,6 +3,7 @@ from __future__ import annotations
 import importlib
 import json
 import os
+import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -49,7 +50,10 @@ def upstream(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registry]:
 
 @pytest.fixture
 def cloud(upstream: Registry, monkeypatch: pytest.MonkeyPatch) -> Iterator[LocalCloud]:
-    """A cloud of its own for each test; only the registry behind it is the same."""
+    """A cloud of its own for each test. The registry behind it is the same, emptied of tags: that
+    of an earlier test would be in the way of those that look at all of them."""
+    assert upstream.storage
+    shutil.rmtree(upstream.storage / "docker/registry/v2/repositories", ignore_errors=True)
     with LocalCloud(upstream.host) as running:
         monkeypatch.setenv("OCIMLPACK_OCI_ENDPOINT", running.url)
         yield running

@@ -10,8 +10,10 @@ from pathlib import Path
 import pytest
 
 import ocimlpack
+from tests.live.conftest import Program
 from tests.live.forwarder import forwarded
 from tests.live.registries import Registry
+from tests.live.s3 import S3Server
 
 MIB = 1024 * 1024
 SHARD = 8 * MIB
@@ -47,9 +49,9 @@ def shard(number: int) -> str:
     return f"model-0000{number}-of-00004.safetensors"
 
 
-def write_shard(path: Path, number: int, changed: float = 1.0) -> None:
-    """Four tensors of ones, the second of which may have one number that is another."""
-    size = SHARD // 4
+def write_shard(path: Path, number: int, changed: float = 1.0, size: int = SHARD) -> None:
+    """Four tensors of one number each, the second of which may have one that is another."""
+    size //= 4
     header = {
         f"layer.{number}.{tensor}": {
             "dtype": "F32",
@@ -107,3 +109,67 @@ def test_a_folder_is_compared_with_what_is_in_a_registry(
     found = ocimlpack.diff(f"{versions.repository}:1", folder)
     assert [each.path for each in found.files] == ["config.json"]
     assert [each.name for each in found.metadata] == ["family"]
+
+
+@pytest.fixture(scope="module")
+def images(distribution3: Registry, tmp_path_factory: pytest.TempPathFactory) -> Versions:
+    """The same two versions as container images, of smaller shards."""
+    folder = tmp_path_factory.mktemp("images")
+    repository = distribution3.repository()
+    for number in range(1, 5):
+        write_shard(folder / shard(number), number, size=MIB)
+    (folder / "config.json").write_text('{"model_type": "llama"}')
+    ocimlpack.push(folder, f"{repository}:1", format="image")
+    write_shard(folder / shard(3), 3, changed=1.5, size=MIB)
+    ocimlpack.push(folder, f"{repository}:2", format="image")
+    return Versions(distribution3, repository)
+
+
+def test_into_layers_of_images_it_looks_by_their_headers(images: Versions) -> None:
+    found, moved = diff(images)
+    assert shard(3) in {each.path for each in found.files}
+    assert {each.state for each in found.files} == {"unknown"}
+    assert {each.state for each in found.tensors} == {"unknown"}
+    assert moved < MIB
+    found, _ = diff(images, stats=True)
+    assert [(each.name, each.state) for each in found.tensors] == [("layer.3.1", "changed")]
+
+
+def test_archives_that_are_read_tell_all_of_it(images: Versions) -> None:
+    one, other = f"{images.repository}:1", f"{images.repository}:2"
+    found = ocimlpack.diff(one, other, archives=True)
+    assert [(each.path, each.state) for each in found.files] == [(shard(3), "changed")]
+    assert found.same_files == 4
+
+
+def test_what_oras_pushed_is_compared_as_well(
+    distribution3: Registry, tmp_path: Path, oras: Program, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    repository = distribution3.repository()
+    write_shard(tmp_path / shard(1), 1, size=MIB)
+    (tmp_path / "docs").mkdir()
+    (tmp_path / "docs/words.txt").write_text("words")
+    ocimlpack.push(tmp_path, f"{repository}:ours")
+    monkeypatch.chdir(tmp_path)
+    layers = [f"{shard(1)}:application/octet-stream", "docs"]
+    oras("push", "--plain-http", "--artifact-type", "x/y", f"{repository}:theirs", *layers)
+    found = ocimlpack.diff(f"{repository}:ours", f"{repository}:theirs")
+    assert {each.path: each.state for each in found.files} == {
+        "docs": "added",
+        "docs/words.txt": "unknown",
+    }
+    assert found.same_files == 1
+    assert found.tensors == ()
+    found = ocimlpack.diff(f"{repository}:ours", f"{repository}:theirs", archives=True)
+    assert found.files == ()
+    assert found.same_files == 2
+
+
+def test_a_bucket_is_compared_with_a_registry(versions: Versions, s3: S3Server) -> None:
+    place = f"s3://{s3.bucket()}/team/model:1"
+    ocimlpack.copy(f"{versions.repository}:1", place)
+    found = ocimlpack.diff(place, f"{versions.repository}:2")
+    assert [(each.path, each.state) for each in found.files] == [(shard(3), "changed")]
+    assert {each.state for each in found.tensors} == {"unknown"}
+    (changed,) = ocimlpack.diff(place, f"{versions.repository}:2", stats=True).tensors
+    assert changed.name == "layer.3.1"

@@ -180,11 +180,12 @@ def test_it_is_known_again_as_long_as_no_file_changes(tmp_path: Path) -> None:
 
 
 def test_it_is_not_settled_before_its_youngest_file_is(tmp_path: Path) -> None:
-    subject = bundle(tmp_path, "a", "b")
+    bundle(tmp_path, "a", "b")
     os.utime(tmp_path / "0", ns=(0, 2**62))
     parts = [part("a", 0o644, blob(tmp_path / "0")), part("b", 0o644, blob(tmp_path / "1"))]
-    assert BundleBlob(parts).seen.modified == BundleBlob(parts[::-1]).seen.modified == 2**62
-    assert subject.seen.changed == max((tmp_path / name).stat().st_ctime_ns for name in "01")
+    seen = BundleBlob(parts).seen
+    assert seen.modified == BundleBlob(parts[::-1]).seen.modified == 2**62
+    assert seen.changed == max((tmp_path / name).stat().st_ctime_ns for name in "01")
 
 
 def append(path: Path) -> None:

@@ -72,6 +72,28 @@ def test_what_is_in_an_archive_that_differs_is_not_known() -> None:
     assert states([here], [here]) == {}
 
 
+def test_what_may_be_in_an_archive_that_differs_is_not_known_either() -> None:
+    def archive(name: str, content: str, folder: str) -> File:
+        digest = str(Digest.of(content.encode()))
+        return File(name, 1, digest, digest, archive=True, folder=folder)
+
+    files = [file("docs/a", "1"), file("docsy", "2")]
+    docs, other, every = (
+        archive("d", "x", "docs"),
+        archive("d", "y", "docs"),
+        archive("e", "z", "."),
+    )
+    assert states(files, [docs]) == {"docs/a": "unknown", "docsy": "removed", "d": "added"}
+    assert states([docs], files) == {"docs/a": "unknown", "docsy": "added", "d": "removed"}
+    assert states([*files, docs], [other]) == {
+        "docs/a": "unknown",
+        "docsy": "removed",
+        "d": "changed",
+    }
+    assert states(files, [every]) == {"docs/a": "unknown", "docsy": "unknown", "e": "added"}
+    assert states([*files, docs], [docs]) == {"docs/a": "removed", "docsy": "removed"}
+
+
 def test_fields_are_compared_in_the_order_given() -> None:
     found = compare_fields(
         {"b": "1", "a": "1", "z": "1"}, {"b": "2", "c": "1", "z": "1"}, ("z", "b")

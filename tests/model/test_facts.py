@@ -140,6 +140,26 @@ def test_headers_have_to_agree() -> None:
     assert facts.from_headers([one, other]) == {}
 
 
+@pytest.mark.parametrize(
+    ("key", "said"),
+    [
+        ("keras.version", "keras 3.1"),
+        ("tensorflow.version", "tensorflow 3.1"),
+        ("sklearn.version", "scikit-learn 3.1"),
+    ],
+)
+def test_files_name_the_framework_that_wrote_them(key: str, said: str) -> None:
+    assert facts.from_headers([Header({}, facts={key: "3.1"})]) == {"frameworks": said}
+
+
+def test_a_class_that_the_file_names_is_found(tmp_path: Path) -> None:
+    estimator = b"csklearn.linear_model\nRidge\n(tR}(X\x10\0\0\0_sklearn_versionX\x03\0\0\x001.6ub."
+    write(tmp_path, {"model.pkl": b"\x80\x02" + estimator})
+    found = written(tmp_path)
+    assert "architecture" in found["ocimlpack.found"].split(",")
+    assert found["ocimlpack.frameworks"] == "scikit-learn 1.6"
+
+
 def test_a_config_of_another_form_says_nothing() -> None:
     assert facts.from_config(b'{"architectures": "x", "text_config": [], "n_ctx": "8"}') == {}
     assert facts.from_config(b'{"text_config": {"n_positions": 8}}') == {"contextLength": 8}

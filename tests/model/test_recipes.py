@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import random
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -89,15 +91,16 @@ def test_a_kitfile_says_what_is_packed_and_what_it_is(tmp_path: Path) -> None:
     assert about["authors"] == ["Ann", "Bob"]
     assert about["licenses"] == ["Apache-2.0", "MIT"]
     assert about["paramSize"] == "77.9K"  # what the files say is there beside it
+    assert packed.manifest.annotations["ocimlpack.frameworks"] == "PyTorch"
+    assert "frameworks" in packed.manifest.annotations["ocimlpack.given"].split(",")
 
 
 def test_what_is_not_taken_over_of_a_kitfile_is_said(tmp_path: Path) -> None:
     assert kit(tmp_path, KITFILE).warnings == (
         "Kitfile is read in place of a model.yaml, and not packed itself; with --file /dev/null it "
         "is a file like any other",
-        "Kitfile says what has no counterpart here and is left out: model.framework (line 11), "
-        "model.parts.type (line 15), model.parameters (line 17), "
-        "code.description (lines 21, 23)",
+        "Kitfile says what has no counterpart here and is left out: model.parts.type (line 15), "
+        "model.parameters (line 17), code.description (lines 21, 23)",
         "Kitfile does not name config.json, empty.json, model.safetensors.index.json: not packed",
     )
 
@@ -333,3 +336,14 @@ def test_a_modelfile_that_runs_a_model_can_not_be_asked_for(tmp_path: Path) -> N
 def test_an_empty_recipe_says_nothing(tmp_path: Path, name: str) -> None:
     packed = pack(write(tmp_path, {**model(), name: ""}))
     assert set(files(packed)) == set(model())
+
+
+@pytest.mark.parametrize(("name", "text"), [("Kitfile", KITFILE), ("Modelfile", MODELFILE)])
+def test_spoiled_recipes_are_refused_in_our_own_words(name: str, text: str) -> None:
+    chance = random.Random(4)
+    for _ in range(400):
+        raw = bytearray(text.encode())
+        for _ in range(chance.randint(1, 6)):
+            raw[chance.randrange(len(raw))] = chance.choice(b"\x00\t\n \"#&*-:[]{}~!%@\\|>'\xff9a")
+        with suppress(InputError):
+            metadata.parse(Path(name), bytes(raw[: chance.randint(0, len(raw))]))

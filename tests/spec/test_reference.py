@@ -306,3 +306,9 @@ def test_long_input_is_not_repeated_whole() -> None:
         with pytest.raises(InvalidReferenceError) as caught:
             Reference.parse(text)
         assert len(caught.value.message) < 1000
+
+
+def test_a_model_at_a_hub_is_no_location_and_says_how_to_get_it() -> None:
+    with pytest.raises(InvalidReferenceError, match="at the Hugging Face Hub") as caught:
+        Reference.parse("hf:team/tiny@v1")
+    assert caught.value.hint == "ocimlpack import hf:team/tiny@v1 DEST"

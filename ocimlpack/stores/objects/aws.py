@@ -108,7 +108,7 @@ def _read(variable: str, name: str) -> configparser.RawConfigParser:
 
 
 def _path(variable: str, name: str) -> Path:
-    return Path(os.environ.get(variable) or f"~/.aws/{name}").expanduser()
+    return Path(os.path.expanduser(os.environ.get(variable) or f"~/.aws/{name}"))
 
 
 def _nested(text: str) -> dict[str, str]:
