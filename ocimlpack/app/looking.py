@@ -56,16 +56,17 @@ def inspect(
             digest, which is always that of a whole file.
         **options: see `Connection`.
     """
+    at_a_time = places.jobs(options) if tensors else 0
     ref = places.locate(reference, options)
     if ref.kind is Kind.FOLDER:
         packed = pack_folder(places.folder(ref), cast(Moving, options))
-        return _inspected(str(ref), packed, packed.root, (), archives, tensors)
+        return _inspected(str(ref), packed, packed.root, (), archives, at_a_time)
 
     def work(place: Reference, known: Known, how: Connection) -> Inspected:
         with places.found(place, how) as (store, root):
             known.digest = root.digest
             tags = places.tags_of(store, root, _MAX_TAGS, options.get("report", ignore))
-            return _inspected(places.pinned(place, root), store, root, tags, archives, tensors)
+            return _inspected(places.pinned(place, root), store, root, tags, archives, at_a_time)
 
     return fallback.reading(ref, options, work)
 
@@ -142,8 +143,9 @@ def _inspected(
     root: Descriptor,
     tags: tuple[str, ...],
     archives: bool,
-    tensors: bool,
+    weights: int,
 ) -> Inspected:
+    """The same of what is opened; `weights` are read so many at a time, or not at all."""
     node = read_manifest(store, root)
     manifest = model_in(store, node)
     found = Inspected(
@@ -188,14 +190,14 @@ def _inspected(
         origins=facts.origins_in(manifest.annotations),
         base=lineage.named(manifest.annotations),
     )
-    return _with_tensors(found, store, content) if tensors else found
+    return _with_tensors(found, store, content, weights) if weights else found
 
 
-def _with_tensors(found: Inspected, store: ReadableStore, content: Content) -> Inspected:
+def _with_tensors(found: Inspected, store: ReadableStore, content: Content, jobs: int) -> Inspected:
     """The same with what its weights say, also of the model where the config says nothing."""
     from ocimlpack.model import tensors
 
-    weights, notes = tensors.weights(store, content.members)
+    weights, notes = tensors.weights(store, content.members, jobs)
     return replace(
         found,
         model={**tensors.said(weights), **found.model},

@@ -179,8 +179,10 @@ def weights(found: Sequence[InspectedWeights]) -> list[str]:
     ]
     lines = [*table(("FILE", "TENSOR", "TYPE", "SHAPE", "BYTES"), rows), ""] if rows else []
     for file in found:
-        about = "damaged" if file.problem else f"{file.parameters:,} parameters"
-        lines.append(escape(f"{file.path}: {file.format}, {size(file.size)}, {about}"))
+        about = ", damaged" if file.problem else ""
+        if file.tensors:
+            about = f", {file.parameters:,} parameters"
+        lines.append(escape(f"{file.path}: {file.format}, {size(file.size)}{about}"))
         lines += [escape(f"  {name}: {_cut(value)}") for name, value in file.facts.items()]
     totals: dict[str, list[int]] = {}
     for file in found:

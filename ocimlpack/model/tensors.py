@@ -16,6 +16,7 @@ from ocimlpack.model.headers.ggml import is_quantized
 from ocimlpack.model.headers.table import has_header, read_header
 from ocimlpack.stores.base import ReadableStore
 from ocimlpack.stores.range_stream import part, seekable
+from ocimlpack.transfer import pool
 
 _COMPRESSED: Final = "the layer {} is compressed, so weights in it are not looked at"
 _UNKNOWN: Final = Role("weight")
@@ -47,11 +48,16 @@ class Weights:
 
 
 def weights(
-    store: ReadableStore, members: Iterable[Member]
+    store: ReadableStore, members: Iterable[Member], jobs: int = 1
 ) -> tuple[tuple[Weights, ...], tuple[str, ...]]:
     """The files with a header among an artifact's files, also those in archives.
 
     Nothing that is read is held against a digest, as that is the digest of whole layers.
+
+    Args:
+        store: where they are.
+        members: the artifact's layers.
+        jobs: how many layers are read at a time.
 
     Returns:
         The files by path; and notes on what was not looked at, each a sentence.
@@ -79,8 +85,25 @@ def weights(
     image.sort(key=lambda each: each[0])
     merged = overlay.merge([layer for _, layer in image])
     places += [replace(each, path=path) for path, (_, each) in merged.files.items()]
-    found = sorted(filter(None, map(_weights, places)), key=lambda each: each.path)
-    return tuple(found), tuple(notes)
+    # Files of one layer share a stream, which is at one place at a time.
+    layers: dict[int, list[_Place]] = {}
+    for each in places:
+        layers.setdefault(id(each.member), []).append(each)
+    read = pool.run([_reading(layer) for layer in layers.values()], jobs)
+    found = [each for layer in read for each in layer]
+    return tuple(sorted(found, key=lambda each: each.path)), tuple(notes)
+
+
+def _reading(places: list[_Place]) -> pool.Task[list[Weights]]:
+    def read(stop: pool.Stop) -> list[Weights]:
+        found = []
+        for place in places:
+            stop.check()
+            if (weights := _weights(place)) is not None:
+                found.append(weights)
+        return found
+
+    return read
 
 
 def said(files: Iterable[Weights]) -> dict[str, str]:

@@ -8,6 +8,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, BinaryIO
 
+import jsonschema
 import pytest
 
 from ocimlpack.errors import InputError
@@ -293,6 +294,20 @@ def test_the_example_has_the_published_bytes(tmp_path: Path) -> None:
             (place / name).write_bytes(raw)
         assert raw == (place / name).read_bytes()
     parse(content["tiny.index.json"])
+
+
+def test_annotations_of_layers_are_as_the_schema_says(tmp_path: Path) -> None:
+    schema = json.loads(
+        (ROOT / "manifests/schema/image-layer-annotations.schema.json").read_text("utf-8")
+    )
+    packed = tiny(tmp_path, "image")
+    layers = read_manifest(packed, index_of(packed).manifests[0]).children[:-1]
+    assert len(layers) == 4
+    for layer in layers:
+        jsonschema.validate(dict(layer.annotations), schema)
+    wrong = {mediatypes.KIND: "weight", mediatypes.PATH: "m.bin"}
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate(wrong, schema)
 
 
 # What is refused

@@ -200,6 +200,20 @@ def test_objects_that_are_wrong_are_refused(content: bytes, reason: str) -> None
     refused(objects, content, reason)
 
 
+def test_an_array_of_objects_is_a_pickle_in_the_pickle(monkeypatch: pytest.MonkeyPatch) -> None:
+    inner = b"\x80\x02](cos\nsystem\nI1\nI2\nI3\ne."
+    content = wrapper("(I3\nt", "O8", inner)
+    header = read(objects, content)
+    assert header.facts["imports"] == (
+        "os.system, joblib.numpy_pickle.NumpyArrayWrapper, numpy.dtype"
+    )
+    assert header.tensors == {"array": Tensor("object", 3, (3,))}
+    refused(objects, wrapper("(I3\nt", "O8", content), "nested too deep")
+    # Its steps count with those around it.
+    monkeypatch.setattr("ocimlpack.model.headers.pickles._MAX_STEPS", 25)
+    assert "more than 25 steps" in read(objects, content).facts["not followed"]
+
+
 def test_arrays_of_joblib_are_stepped_over() -> None:
     content = wrapper("(I3\nt", "f4", bytes(12))
     tensor = Tensor("float32", 3, (3,), len(content) - 13, 12)

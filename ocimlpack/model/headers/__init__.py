@@ -1,8 +1,8 @@
-"""What weights say of themselves, read from the first part of a file and never by loading it.
+"""What weights say of themselves, read from the parts of a file that say it, never by loading it.
 
-A header is a stranger's text: every number in it is checked before it is used, nothing in it makes
-a reader hold more memory than the header has bytes, and what is wrong with it is one sentence.
-Nothing in it is executed, imported or opened.
+A header is a stranger's text: every number in it is checked before it is used, what a reader holds
+in memory is bounded whatever the header says, and what is wrong with it is one sentence. Nothing in
+it is executed, imported or opened.
 """
 
 from __future__ import annotations

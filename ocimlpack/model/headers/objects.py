@@ -25,6 +25,7 @@ _MAX_MEMORY: Final = 64 * 1024 * 1024
 _CHUNK: Final = 64 * 1024
 
 _WRAPPER: Final = ("joblib.numpy_pickle", "NumpyArrayWrapper")
+_USUAL: Final = frozenset({"numpy", "scipy", "sklearn", "joblib", "collections"})
 _DTYPE: Final = Global("numpy", "dtype")
 _ARRAY_MODULES: Final = ("numpy.core.", "numpy._core.")
 
@@ -45,7 +46,7 @@ def read(stream: BinaryIO, size: int) -> Header:
     try:
         value = steps.follow()
     except TooLongError as error:
-        facts = [("imports", ", ".join(map(str, steps.globals))), ("not followed", error.message)]
+        facts = [("imports", _imports(steps)), ("not followed", error.message)]
         return Header({}, facts=short_facts(facts))
     tensors = Tensors()
     for path, made in named(value):
@@ -68,19 +69,25 @@ def _facts(value: Any, steps: _Objects) -> list[tuple[str, object]]:
     found: list[tuple[str, object]] = []
     what = _class(value)
     found.append(("class", what or type(value).__name__))
-    classes = []
+    classes: dict[str, None] = {}
     versions: dict[str, None] = {}
     for _, made in named(value):
         inner = _class(made)
         if inner and inner.module.startswith("sklearn."):
-            classes.append(str(inner))
+            classes[str(inner)] = None
         if isinstance(made.state, dict):
             version = made.state.get("_sklearn_version")
             versions |= {version: None} if isinstance(version, str) else {}
     found.append(("sklearn.version", ", ".join(versions)))
-    found.append(("classes", ", ".join(dict.fromkeys(classes))))
-    found.append(("imports", ", ".join(map(str, steps.globals))))
+    found.append(("classes", ", ".join(classes)))
+    found.append(("imports", _imports(steps)))
     return found
+
+
+def _imports(steps: Steps) -> str:
+    """What loading the pickle would import; what is in most of them comes last."""
+    rest = sorted(steps.globals, key=lambda each: each.module.partition(".")[0] in _USUAL)
+    return ", ".join(map(str, rest))
 
 
 def _class(value: Any) -> Global | None:
@@ -131,9 +138,9 @@ class _Objects(Steps):
         if self._is_nested:
             raise InvalidContentError("its arrays are nested too deep")
         inner = _Objects(self.stream, self.size)
-        inner.at, inner._is_nested = self.at, True
+        inner.at, inner.left, inner._is_nested = self.at, self.left, True
         inner.follow()
-        self.at = inner.at
+        self.at, self.left = inner.at, inner.left
         self.globals |= inner.globals
 
 

@@ -85,6 +85,7 @@ class Steps:
     Attributes:
         at: where in the stream the next opcode is; behind the pickle's end once it was followed.
         globals: everything that it names to import, in order.
+        left: how many steps may still be taken.
     """
 
     def __init__(self, stream: BinaryIO, size: int, at: int = 0) -> None:
@@ -93,6 +94,7 @@ class Steps:
         self.size = size
         self.at = at
         self.globals: dict[Global, None] = {}
+        self.left = _MAX_STEPS
         self._stack: list[Any] = []
         self._memo: dict[int, Any] = {}
         self._kept = 0
@@ -108,7 +110,8 @@ class Steps:
             TooLongError: there is more of it than is followed.
         """
         self.stream.seek(self.at)
-        for _ in range(_MAX_STEPS):
+        while self.left:
+            self.left -= 1
             code = self.take(1)[0]
             if code == 0x2E:  # STOP
                 return self._pop()

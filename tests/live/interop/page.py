@@ -52,7 +52,8 @@ WRITING = """\
 ## What ocimlpack makes of what other tools write
 
 Each tool wrote to a registry; `ocimlpack copy` took that to another one, where it has the same
-digest; and `ocimlpack pull` made files of it there. What it was taken for, `inspect` says.
+digest; and `ocimlpack pull` made files of it there. What it was taken for, `inspect` says;
+[formats.md](formats.md) says by what.
 
 - **same files**: each file, byte for byte, at the path that its writer gave it, executable if the
   artifact says so.
