@@ -10,19 +10,18 @@ from __future__ import annotations
 import hashlib
 import unicodedata
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Final
 
 from ocimlpack.errors import InvalidContentError
 from ocimlpack.model import inside, overlay
 from ocimlpack.model.artifact import Member, clashing
-from ocimlpack.model.bundle import Frame, frame
+from ocimlpack.model.bundle import frame
 from ocimlpack.model.formats import HEAD
 from ocimlpack.model.layers import SMALL
-from ocimlpack.model.names import collisions
+from ocimlpack.model.names import check_path, collisions
 from ocimlpack.model.overlay import Changes
 from ocimlpack.model.slices import Slice, read
-from ocimlpack.spec.descriptor import Descriptor
 from ocimlpack.spec.digest import Digest
 from ocimlpack.spec.mediatypes import PATH
 from ocimlpack.stores.base import Blob, BytesBlob, ReadableStore
@@ -100,29 +99,37 @@ def _raw(store: ReadableStore, member: Member) -> Inner:
 
 
 def _lone(store: ReadableStore, member: Member) -> Inner | None:
-    """The large file in an archive that holds nothing else, if its header is as we write it."""
-    desc, path = member.desc, member.desc.annotations.get(PATH)
-    if not path or not member.below or member.encoding != "tar" or desc.size < SMALL:
+    """The large file in an archive that holds nothing else, if its header is as we write it.
+
+    Raises:
+        InvalidContentError: its name is unsafe.
+    """
+    desc, path = member.desc, member.desc.annotations.get(PATH, "")
+    root = f"{member.below}/"
+    if not path.startswith(root) or member.encoding != "tar" or desc.size < SMALL:
         return None
-    found: Frame | None = frame(path, read(store, desc, 0, _HEADERS), desc.size)
-    if found is None:
+    if path.rpartition("/")[2].startswith(".wh."):
+        return None  # what takes a file away is no file
+    found = frame(path, read(store, desc, 0, _HEADERS), desc.size)
+    end = 0 if found is None else found.start + found.size
+    # Behind the content there is room for the headers of something else.
+    if found is None or any(read(store, desc, end, desc.size - end)):
         return None
     content = Slice(store, desc, "tar", found.start, found.size, lone=True)
-    inner = path.removeprefix(f"{member.below}/")
+    inner = check_path(path.removeprefix(root))
     return Inner(inner, found.size, found.mode, member, found.start, content)
 
 
-@dataclass(slots=True)
 class _Memory:
-    """Small files that were read."""
+    """Room for small files that were read."""
 
-    left: int = _KEPT
-    small: int = field(default=SMALL)
+    def __init__(self) -> None:
+        self._left = _KEPT
 
     def keep(self, pieces: Iterator[bytes], size: int) -> tuple[Digest, bytes | None]:
         """A content's digest, and the content if it is to be kept."""
         hasher = hashlib.sha256()
-        kept: list[bytes] | None = [] if size < self.small and size <= self.left else None
+        kept: list[bytes] | None = [] if size < SMALL and size <= self._left else None
         for piece in pieces:
             hasher.update(piece)
             if kept is not None:
@@ -130,7 +137,7 @@ class _Memory:
         digest = Digest("sha256", hasher.hexdigest())
         if kept is None:
             return digest, None
-        self.left -= size
+        self._left -= size
         return digest, b"".join(kept)
 
 
@@ -159,9 +166,3 @@ def _read(store: ReadableStore, member: Member, memory: _Memory) -> overlay.Laye
             mode = 0o755 if item.executable else 0o644
             found[item.path] = Inner(item.path, item.size, mode, member, item.start, blob, digest)
     return overlay.Layer(tuple(found.values()), tuple(folders), changes)
-
-
-def whole(files: Sequence[Inner]) -> Descriptor | None:
-    """The one layer that all these files are from; None for several."""
-    layers = {each.member.desc.digest: each.member.desc for each in files}
-    return next(iter(layers.values())) if len(layers) == 1 else None

@@ -14,14 +14,15 @@ from typing import Any, Final
 from ocimlpack.errors import InvalidContentError
 from ocimlpack.model import image
 from ocimlpack.model.config import FORMS, Value, fits
-from ocimlpack.model.contained import Inner, files_of, whole
+from ocimlpack.model.contained import Inner, files_of
 from ocimlpack.model.formats import Role, classify, weight_rank
-from ocimlpack.model.layers import PlannedBundle, PlannedFile, PlannedLayer
+from ocimlpack.model.layers import PlannedFile, PlannedLayer
 from ocimlpack.model.options import Form
 from ocimlpack.model.pack import Plan, layers_of
 from ocimlpack.model.readers import Content
+from ocimlpack.model.slices import Slice
 from ocimlpack.spec import mediatypes
-from ocimlpack.spec.descriptor import Descriptor, Platform
+from ocimlpack.spec.descriptor import Platform
 from ocimlpack.spec.manifest import Manifest
 from ocimlpack.stores.base import ReadableStore
 
@@ -105,26 +106,16 @@ def _fields(said: Mapping[str, Any]) -> dict[str, Value]:
 
 
 def _kept(store: ReadableStore, layer: PlannedLayer, inner: Mapping[str, Inner]) -> PlannedLayer:
-    """The layer, as the one that it already is in the source, if it is."""
-    if not isinstance(layer, PlannedBundle | image.PlannedTar):
+    """The layer, as the one that it already is in the source, if it is.
+
+    That is known of an archive of one large file alone. Whether another one is byte for byte what
+    it would be, its digest tells.
+    """
+    if not isinstance(layer, image.PlannedTar) or len(layer.files) != 1:
         return layer
-    source = whole([inner[file.path] for file in layer.files])
-    if source is None or not _is_ours(source) or source.size != layer.size:
-        return layer
-    root = "" if isinstance(layer, PlannedBundle) else f"{image.ROOT}/"
-    starts = layer.blob.starts
-    if any(inner[file.path].start != starts[root + file.path] for file in layer.files):
+    file = inner[layer.files[0].path]
+    source = file.member.desc
+    same = source.size == layer.size and layer.blob.starts[layer.path] == file.start
+    if not same or not isinstance(file.blob, Slice) or not file.blob.lone:
         return layer
     return replace(layer, digest=source.digest, taken=store.fetch(source))
-
-
-def _is_ours(layer: Descriptor) -> bool:
-    """Whether a layer is marked as an archive that was made by our rules, and not compressed.
-
-    Where that is no more than said, it is all the same an archive with the right files in it.
-    """
-    parsed = mediatypes.parse_model_layer(layer.media_type)
-    if layer.media_type != mediatypes.OCI_LAYER and (parsed or ("", ""))[1] != "tar":
-        return False
-    titled = layer.annotations.get(mediatypes.TITLE, "").endswith(f"-{layer.digest.hex[:12]}.tar")
-    return mediatypes.PATH in layer.annotations or titled

@@ -98,15 +98,11 @@ class PlannedBundle:
         kind: what they are for.
         files: in the order of their paths; more than one.
         blob: the archive.
-        digest: the archive's digest, if that is known beforehand.
-        taken: the archive itself, if it lies somewhere already.
     """
 
     kind: mediatypes.Kind
     files: tuple[PlannedFile, ...]
     blob: BundleBlob
-    digest: Digest | None = None
-    taken: Blob | None = None
 
     @classmethod
     def of(cls, files: Sequence[PlannedFile]) -> PlannedBundle:
@@ -118,6 +114,14 @@ class PlannedBundle:
     def name(self) -> str:
         """What tells it from the other layers; no path has a colon."""
         return f"{self.kind}: {self.files[0].path} and {len(self.files) - 1} more"
+
+    @property
+    def digest(self) -> None:
+        """It is never known beforehand."""
+
+    @property
+    def taken(self) -> None:
+        """It lies nowhere yet."""
 
     @property
     def size(self) -> int:

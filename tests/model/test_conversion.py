@@ -11,12 +11,14 @@ import pytest
 
 from ocimlpack.errors import InvalidContentError
 from ocimlpack.model import conversion, listing
+from ocimlpack.model.bundle import BundleBlob, Part, folders
 from ocimlpack.model.hashing import hash_sources
 from ocimlpack.model.options import FORMS, Form
 from ocimlpack.model.pack import Packed, seal
 from ocimlpack.model.readers import understand
 from ocimlpack.progress import ignore
 from ocimlpack.spec.digest import Digest
+from ocimlpack.stores.base import BytesBlob
 from ocimlpack.stores.memory import MemoryStore
 from ocimlpack.stores.verify import check
 from tests.model.artifacts import member, tar
@@ -156,3 +158,58 @@ def test_an_artifact_without_files_is_refused() -> None:
     )
     with pytest.raises(InvalidContentError, match="holds no files"):
         convert(store, manifest, "image")
+
+
+class TestLayersThatSayTheyAreOurs:
+    """Layers of an image with the annotations of ours, and one large file."""
+
+    def stored(self, path: str, said: str | None = None) -> tuple[MemoryStore, Any]:
+        blob = BundleBlob((*folders(path), Part(path, 0o644, len(LARGE), BytesBlob(LARGE))))
+        with blob.open() as stream:
+            content = stream.read()
+        store = MemoryStore()
+        manifest = stored(
+            store,
+            [Blob(content, LAYER, {"ocimlpack.kind": "weight", "ocimlpack.path": said or path})],
+            config={"rootfs": {"type": "layers", "diff_ids": ["sha256:x"]}},
+            config_type="application/vnd.oci.image.config.v1+json",
+        )
+        return store, manifest
+
+    def test_are_taken_by_their_word_and_checked(self) -> None:
+        store, manifest = self.stored("models/sub/m.bin")
+        (file,) = conversion.plan(store, manifest, understand(store, manifest), "modelpack").files
+        assert file.digest is None  # it was not read
+        becomes(store, manifest, {"sub/m.bin": LARGE})
+
+    @pytest.mark.parametrize("path", ["models/../m.bin", "models/.git/config", "models/a/./b"])
+    def test_have_safe_names(self, path: str) -> None:
+        store, manifest = self.stored(path)
+        with pytest.raises(InvalidContentError, match="unsafe file name"):
+            convert(store, manifest, "modelpack")
+
+    @pytest.mark.parametrize("path", ["etc/m.bin", "models2/m.bin", "models/.wh.m.bin"])
+    def test_hold_nothing_where_no_model_is(self, path: str) -> None:
+        with pytest.raises(InvalidContentError, match="holds no files"):
+            convert(*self.stored(path), "modelpack")
+
+    def test_hide_nothing_at_their_end(self) -> None:
+        path = "models/m.bin"
+        blob = BundleBlob((*folders(path), Part(path, 0o644, len(LARGE), BytesBlob(LARGE))))
+        with blob.open() as stream:
+            content = stream.read()
+        hidden = Part("models/hidden", 0o644, 0, BytesBlob(b"")).header()
+        content = content[:-1024] + hidden + bytes(512)
+        store = MemoryStore()
+        manifest = stored(
+            store,
+            [Blob(content, LAYER, {"ocimlpack.kind": "weight", "ocimlpack.path": path})],
+            config={"rootfs": {"type": "layers", "diff_ids": ["sha256:x"]}},
+            config_type="application/vnd.oci.image.config.v1+json",
+        )
+        becomes(store, manifest, {"m.bin": LARGE, "hidden": b""})
+        layers = convert(store, manifest, "image").manifest.layers
+        assert Digest.of(content) not in {layer.digest for layer in layers}
+
+    def test_may_hold_something_else_than_they_say(self) -> None:
+        becomes(*self.stored("models/m.bin", "models/x.bin"), {"m.bin": LARGE})
