@@ -134,7 +134,8 @@ def test_a_file_that_was_cut_short_is_the_sources_fault(
     with pytest.raises(InputError, match="ends before") as caught:
         put(adapter, keeper.url, file, len(CONTENT))
     assert caught.value.side == "source"
-    assert keeper.bodies == []
+    # What went out before may have arrived by now; it is not taken for the whole.
+    assert all(len(body) < len(CONTENT) for body in keeper.bodies)
     adapter.close()
 
 
