@@ -8,7 +8,7 @@ import struct
 import tarfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 import pytest
 
@@ -183,7 +183,7 @@ def test_folders_layouts_archives_and_registries_say_the_same(
 
 @pytest.mark.parametrize("ranges", ["ignored", "refused", "short"])
 def test_registries_that_are_odd_about_ranges_are_read_all_the_same(
-    ranges: str, scripted: ScriptedRegistry
+    ranges: Literal["ignored", "refused", "short"], scripted: ScriptedRegistry
 ) -> None:
     state = torch_files.dictionary({"w": torch_files.tensor("0", (100, 100))})
     checkpoint = torch_files.checkpoint(state, {"0": 40_000})
