@@ -10,7 +10,7 @@ from ocimlpack.model.headers import Header, Tensor, UnknownFormError, parameters
 from ocimlpack.model.headers.table import read_header
 from tests.model import torch_files as files
 from tests.model.sparse import Sparse
-from tests.model.torch_files import dictionary, name, parameter, tensor
+from tests.model.torch_files import dictionary, name, parameter, tensor, text
 
 
 def read(content: Sparse | bytes) -> Header:
@@ -159,6 +159,13 @@ def test_old_checkpoints_are_read() -> None:
     for length in range(len(content)):
         with pytest.raises(InvalidContentError):
             read(content[:length])
+
+
+def test_checkpoints_that_python_2_wrote_are_read() -> None:
+    pair = b"](" + text("w") + tensor("0", (3, 4), legacy=True) + b"e"
+    value = files.call(name("collections", "OrderedDict"), b"](" + pair + b"e")
+    content = files.legacy(value, {"0": ("Float", 12)})
+    assert read(content).tensors == {"w": Tensor("float32", 12, (3, 4), len(content) - 48, 48)}
 
 
 def test_old_checkpoints_of_other_versions_are_not_read() -> None:

@@ -40,6 +40,9 @@ class Global(NamedTuple):
         return f"{self.module}.{self.name}"
 
 
+_ORDERED: Final = Global("collections", "OrderedDict")
+
+
 class Lump(NamedTuple):
     """Bytes that are too many to keep: where they begin in the stream, and how many."""
 
@@ -205,7 +208,8 @@ class Steps:
         self._push(found)
 
     def _call(self, what: Any, args: Any) -> None:
-        self._push(Made(what, args if isinstance(args, tuple) else ()))
+        args = args if isinstance(args, tuple) else ()
+        self._push(Made(what, args, items=_pairs(args) if what == _ORDERED else None))
 
     def _build(self) -> None:
         state = self._pop()
@@ -360,6 +364,16 @@ _STEPS: Final[dict[int, Step]] = {
         (0x98, lambda s: None),
     )
 }
+
+
+def _pairs(args: tuple[Any, ...]) -> dict[str | int, Any] | None:
+    """What an ordered dictionary is made from: Python 2 gave it a list of pairs."""
+    listed = args[0] if args else None
+    return {
+        each[0]: each[1]
+        for each in (listed if isinstance(listed, list) else ())
+        if isinstance(each, list | tuple) and len(each) == 2 and isinstance(each[0], str | int)
+    } or None
 
 
 def _index(text: str) -> int:
