@@ -80,6 +80,22 @@ def test_views_share_a_storage_and_count_once() -> None:
     assert sum(each.count for each in parameters(header)) == 12 + 6 + 12
 
 
+def test_the_states_of_an_optimizer_are_no_parameters() -> None:
+    state = dictionary({"exp_avg": tensor("1", (3, 4)), "step": tensor("2", (), "Long")})
+    value = dictionary(
+        {
+            "model": dictionary({"w": tensor("0", (3, 4)), "optimal.w": tensor("3", (2,))}),
+            "optimizer_state": dictionary({"state": dictionary({"7": state})}),
+            "other": state,
+        }
+    )
+    header = read(
+        files.checkpoint(value, {"0": bytes(48), "1": bytes(48), "2": bytes(8), "3": bytes(8)})
+    )
+    assert len(header.tensors) == 6
+    assert [each.shape for each in parameters(header)] == [(3, 4), (2,), ()]
+
+
 def test_a_whole_module_is_named_as_its_state_would_be() -> None:
     linear = (
         name("torch.nn.modules.linear", "Linear")

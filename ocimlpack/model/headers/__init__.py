@@ -7,6 +7,7 @@ it is executed, imported or opened.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Final, TypeGuard
@@ -21,6 +22,10 @@ MAX_TENSORS: Final = 100_000
 
 _MAX_LETTERS: Final = 16 * 1024 * 1024
 _MAX_DIMENSIONS: Final = 64
+_STATE: Final = re.compile(
+    r"(?:^|\.)optim(?:izers?(?:_\w+)?)?\.|\.(?:(?:max_)?exp_avg(?:_sq)?|momentum_buffer)$",
+    re.IGNORECASE,
+)
 _MAX_FACTS: Final = 256
 _MAX_FACT: Final = 1000
 """Characters: what a file says of itself is shown to people, and kept for many files at a time."""
@@ -102,11 +107,14 @@ class Tensors(dict[str, Tensor]):
 
 
 def parameters(header: Header) -> Iterator[Tensor]:
-    """The tensors that hold numbers of their own: where two are the same bytes, one of them."""
+    """The tensors that hold parameters: where two are the same bytes, one of them.
+
+    Checkpoints of a training also have the states of its optimizer, which are none.
+    """
     seen = set()
-    for tensor in header.tensors.values():
+    for name, tensor in header.tensors.items():
         place = tensor.start, tensor.size
-        if tensor.size and place in seen:
+        if (tensor.size and place in seen) or _STATE.search(name):
             continue
         seen.add(place)
         yield tensor
