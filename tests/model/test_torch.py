@@ -47,7 +47,7 @@ def test_a_checkpoint_says_where_its_tensors_are() -> None:
     assert content[h.start : h.start + 20] == b"h" * 20
     assert header.facts == {
         "torch.kind": "checkpoint",
-        "torch.version": "3",
+        "torch.archive_version": "3",
         "torch.byteorder": "little",
     }
 

@@ -26,6 +26,13 @@ from ocimlpack.model.headers.zip_archive import Member, ZipArchive
 from ocimlpack.stores.range_stream import part
 
 _MAX_PICKLE: Final = 64 * 1024 * 1024
+_RECORDS: Final = {
+    "version": "torch.archive_version",  # of how the archive is written, and of no release
+    "byteorder": "torch.byteorder",
+    ".format_version": "torch.format_version",
+}
+"""Small members, and the facts that they are."""
+
 _MAX_TEXT: Final = 1000
 _ALIGNED: Final = 64
 _WIDE: Final = 2**32
@@ -106,10 +113,10 @@ def _from_archive(archive: ZipArchive) -> Header:
     facts: list[tuple[str, object]] = [("torch.kind", "TorchScript" if is_script else "checkpoint")]
     if isinstance(value, Made) and isinstance(value.what, Global):
         facts.append(("class", _plain(value.what)))
-    for name in ("version", "byteorder", ".format_version"):
+    for name, fact in _RECORDS.items():
         if (member := archive.members.get(folder + name)) and member.size <= _MAX_TEXT:
             text = archive.content(member, _MAX_TEXT).decode("utf-8", "replace").strip()
-            facts.append((f"torch.{name.removeprefix('.')}", text))
+            facts.append((fact, text))
     facts.append(("imports", _imports(steps.globals)))
     return Header(_tensors(value, places), facts=short_facts(facts))
 
