@@ -6,10 +6,8 @@ is an `UnavailableError`; one that can't be made at all an `UnreachableError`.
 
 from __future__ import annotations
 
-import errno
 import functools
 import os
-import socket
 import ssl
 import time
 import urllib.parse
@@ -36,7 +34,6 @@ from urllib3.exceptions import (
     ProxyError,
     SSLError,
 )
-from urllib3.util.wait import wait_for_write
 
 from ocimlpack._version import __version__
 from ocimlpack.errors import (
@@ -46,12 +43,11 @@ from ocimlpack.errors import (
     UnavailableError,
     UnreachableError,
 )
+from ocimlpack.stores import sockets
 from ocimlpack.stores.base import FileSlice
 from ocimlpack.stores.tls import Authorities, Encryption, authorities, encryption
 
 _CONNECT_SECONDS: Final = 8.0
-_SEND_SECONDS: Final = 60.0
-"""For how long the other side may refuse to take any more of a body."""
 _MAX_DRAIN: Final = 64 * 1024
 _SEND_BLOCK: Final = 256 * 1024
 """Bytes handed to the socket at a time. The library's 16 KiB cost a core at 1 GB/s."""
@@ -184,19 +180,14 @@ class _Sender(HTTPConnection):
     """A connection that sends files without reading them where nothing has to be encrypted."""
 
     def send(self, data: Any) -> None:
-        # The library leaves the time limit for connecting in place, and for a whole `sendall`.
-        if self.sock is not None:
-            self.sock.settimeout(_SEND_SECONDS)
-        if not isinstance(data, FileSlice):
+        if self.sock is None:
+            self.connect()
+        if isinstance(data, FileSlice):
+            sockets.send_file(self.sock, data)
+        elif isinstance(data, bytes | bytearray | memoryview):
+            sockets.send_bytes(self.sock, data)
+        else:
             super().send(data)
-            return
-        if type(self.sock) is not socket.socket or not hasattr(os, "sendfile"):
-            _send_read(self.sock, data)
-            return
-        try:
-            _send_file(self.sock, data)
-        except _NotSentError:
-            _send_read(self.sock, data)
 
 
 class _TlsSender(_Sender, HTTPSConnection):
@@ -212,49 +203,6 @@ class _TlsPool(urllib3.HTTPSConnectionPool):
 
 
 _POOLS: Final = {"http": _Pool, "https": _TlsPool}
-
-
-class _NotSentError(Exception):
-    """The system can't send from this file system, and nothing of the slice was sent."""
-
-
-def _send_file(sock: socket.socket, piece: FileSlice) -> None:
-    offset, left = piece.offset, piece.length
-    while left:
-        try:
-            sent = os.sendfile(sock.fileno(), piece.handle, offset, left)
-        except BlockingIOError:
-            if not wait_for_write(sock, _SEND_SECONDS):
-                raise TimeoutError("the other side takes no more bytes") from None
-            continue
-        except OSError as error:
-            if left == piece.length and error.errno in {errno.EINVAL, errno.ENOSYS}:
-                raise _NotSentError from error
-            raise
-        if not sent:
-            raise _cut_short(piece)
-        offset, left = offset + sent, left - sent
-
-
-def _send_read(sock: Any, piece: FileSlice) -> None:
-    offset, left = piece.offset, piece.length
-    while left:
-        try:
-            content = os.pread(piece.handle, min(left, _SEND_BLOCK), offset)
-        except OSError as error:
-            # Said here: further out it would be taken for the connection's failure.
-            raise InputError(
-                f"can't read what is uploaded: {error.strerror}", side="source"
-            ) from error
-        if not content:
-            raise _cut_short(piece)
-        sock.sendall(content)
-        offset, left = offset + len(content), left - len(content)
-
-
-def _cut_short(piece: FileSlice) -> InputError:
-    end = piece.offset + piece.length
-    return InputError(f"what is uploaded ends before its {end:,} bytes", side="source")
 
 
 class Adapter(HTTPAdapter):

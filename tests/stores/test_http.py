@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import errno
 import os
+import select
 import socket
 import ssl
 import threading
@@ -11,9 +12,10 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
+import trustme
 
 from ocimlpack.errors import InputError, UnavailableError
-from ocimlpack.stores import _http
+from ocimlpack.stores import _http, sockets
 from ocimlpack.stores._http import Adapter, Attempt, Pieces, Response, tls_context
 from ocimlpack.stores.base import CHUNK, FileSlice
 from tests.scripted.exchange import Reply, Request
@@ -214,6 +216,63 @@ def test_a_read_that_waits_can_be_ended_from_another_thread() -> None:
 
 def assert_set(event: threading.Event) -> None:
     assert event.wait(10)
+
+
+@contextmanager
+def refusing(tls: ssl.SSLContext | None = None) -> Iterator[str]:
+    """A server that answers as soon as it is asked, closes its side, and reads nothing more."""
+    listener = socket.create_server(("127.0.0.1", 0))
+    over = threading.Event()
+
+    def serve() -> None:
+        connection, _ = listener.accept()
+        if tls:
+            connection = tls.wrap_socket(connection, server_side=True)
+        with connection:
+            connection.recv(1)
+            connection.sendall(b"HTTP/1.1 413 Too Large\r\nContent-Length: 2\r\n\r\nno")
+            socket.socket.shutdown(connection, socket.SHUT_WR)
+            over.wait(20)
+
+    thread = threading.Thread(target=serve, daemon=True)
+    with listener:
+        thread.start()
+        scheme = "https" if tls else "http"
+        yield f"{scheme}://127.0.0.1:{listener.getsockname()[1]}/"
+        over.set()
+        thread.join(10)
+
+
+@pytest.mark.skipif(not hasattr(select, "POLLRDHUP"), reason="only Linux tells of a closed side")
+@pytest.mark.parametrize("is_file", [True, False])
+@pytest.mark.parametrize("is_encrypted", [True, False])
+def test_who_refuses_a_body_half_way_is_heard(
+    authority: trustme.CA,
+    ca_file: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    is_file: bool,
+    is_encrypted: bool,
+) -> None:
+    monkeypatch.setattr(sockets, "SECONDS", 3.0)
+    size = 64 * CHUNK  # more than the system's buffers take
+    path = tmp_path / "large"
+    path.touch()
+    os.truncate(path, size)
+    context = None
+    if is_encrypted:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        authority.issue_cert("127.0.0.1").configure_cert(context)
+    adapter = Adapter(lambda: tls_context(str(ca_file), insecure=False))
+    with refusing(context) as url:
+        if is_file:
+            response = put(adapter, url, path, size)
+        else:
+            attempt = Attempt("PUT", url, {}, bytes(size), "", 10.0)
+            response = adapter.exchange(attempt, url, attempt.all_headers(None))
+        assert (response.status, response.read(10)) == (413, b"no")
+        response.close()
+    adapter.close()
 
 
 def test_the_time_limit_for_connecting_does_not_bind_a_slow_upload(
