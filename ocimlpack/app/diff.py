@@ -12,6 +12,7 @@ from ocimlpack.app.moving import pack_folder
 from ocimlpack.app.options import Connection, Moving, StrPath
 from ocimlpack.errors import InvalidContentError
 from ocimlpack.model import facts, listing, tensor_difference, tensors
+from ocimlpack.model.archive import takes_away
 from ocimlpack.model.artifact import Member
 from ocimlpack.model.config import FORMS
 from ocimlpack.model.difference import (
@@ -299,8 +300,7 @@ def _glimpsed(store: ReadableStore, member: Member) -> list[File] | None:
     files: list[File] = []
     with seekable(store, member.desc) as stream:
         for item, _ in places_in(member, stream):
-            name = item.path.rpartition("/")[2]
-            if item.link is not None or name.startswith(".wh.") or not name:
+            if item.link is not None or takes_away(item.path) or not item.path:
                 return None
             if not item.is_folder:
                 files.append(File(item.path, item.size, None, str(member.desc.digest)))

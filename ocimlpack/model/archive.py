@@ -36,6 +36,11 @@ _BODILESS: Final = frozenset({b"1", b"2", b"3", b"4", b"5", b"6"})
 """Types that have no content, whatever their size says: Go's archive/tar reads them so, too."""
 
 _RECORDS: Final = ("path", "size", "linkpath")
+
+TAKING: Final = ".wh."
+"""How names begin in a layer of an image that take something of earlier layers away:
+https://github.com/opencontainers/image-spec/blob/v1.1.1/layer.md#whiteouts"""
+
 _KINDS: Final = {
     b"1": "a hard link",
     b"2": "a symbolic link",
@@ -146,6 +151,11 @@ def unpacked(stream: BinaryIO, desc: Descriptor, encoding: Encoding) -> Iterator
         UnsupportedError: a compression that this installation can't read.
     """
     return _limited(_decompressed(iter(lambda: stream.read(CHUNK), b""), encoding), desc)
+
+
+def takes_away(path: str) -> bool:
+    """Whether what has this path in a layer of an image is no file, but takes one away."""
+    return path.rpartition("/")[2].startswith(TAKING)
 
 
 def _drain(pieces: Iterator[bytes]) -> None:
@@ -334,15 +344,19 @@ def _items(stream: _Pieces) -> Iterator[Entry]:
 
 def _items_below(stream: _Pieces, below: str) -> Iterator[Entry]:
     """Only what is in one folder. Elsewhere there may be a whole operating system."""
-    covering = {below.encode(), f".wh.{below}".encode(), b".wh..wh..opq"}
+    covering = {below.encode(), f"{TAKING}{below}".encode(), b".wh..wh..opq"}
+    top = f"{below}/".encode()
     for header in _headers(stream):
         # Sparse files of GNU's old kind have further headers behind the first one.
         if header.kind == b"S":
             raise header.refused()
         size = header.size if header.kind not in _BODILESS else 0
         path = _from_top(header.path)
+        end = _led_to(path)
+        if end != path and (end in covering or end.startswith(top)):
+            raise InvalidContentError(f"{path!r:.150} leads to /{below} by a detour")
         content, at = stream.up_to(size), stream.at
-        if path.startswith(f"{below}/".encode()):
+        if path.startswith(top):
             yield replace(_item_below(header, path, size, below), start=at), content
         elif path in covering and not header.is_folder:
             yield Item("", 0, executable=False, is_folder=False), content
@@ -353,6 +367,8 @@ def _items_below(stream: _Pieces, below: str) -> Iterator[Entry]:
 def _item_below(header: _Header, path: bytes, size: int, below: str) -> Item:
     name = check_path(_text(path).removeprefix(f"{below}/"))
     if header.kind in _LINKS:
+        if takes_away(name):  # wherever it leads: engines look at the name alone
+            return Item(name, 0, executable=False, is_folder=False)
         target = _target(header, name, below)
         return Item(name, 0, False, False, target, hard=header.kind == b"1")
     if header.kind not in _FILES and not header.is_folder:
@@ -456,6 +472,11 @@ def _from_top(path: bytes) -> bytes:
     while path.startswith((b"/", b"./")):
         path = path[1:]
     return path.rstrip(b"/")
+
+
+def _led_to(path: bytes) -> bytes:
+    """Where engines put such a path of an image's layer: they follow `..` within the image."""
+    return posixpath.normpath(b"/" + path).lstrip(b"/") if b".." in path else path
 
 
 def _relative(path: str) -> str:

@@ -57,6 +57,9 @@ CAPABILITIES: Final[Mapping[str, Form]] = {
     "reward": "flag",
     "languages": "languages",
 }
+_NOT_RUNNING: Final = frozenset({"Labels", *MODEL, "capabilities"})
+"""What an image's config has that is not of how it runs."""
+
 FORMS: Final[Mapping[str, Form]] = {**DESCRIPTOR, **MODEL, **CAPABILITIES}
 
 PRECISIONS: Final = frozenset(
@@ -129,7 +132,7 @@ def encode_image_config(
         {
             **created,
             **machine,
-            "config": _without_labels(runs) | _labels(runs, labels) | model["config"],
+            "config": _running(runs) | _labels(runs, labels) | model["config"],
             "rootfs": {"type": "layers", "diff_ids": [*below, *map(str, diff_ids)]},
             "descriptor": model["descriptor"],
             "modelfs": model["modelfs"],
@@ -137,8 +140,9 @@ def encode_image_config(
     )
 
 
-def _without_labels(runs: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in runs.items() if key != "Labels"}
+def _running(runs: Mapping[str, Any]) -> dict[str, Any]:
+    """How the image is run; what it says of a model that is below it is not about this one."""
+    return {key: value for key, value in runs.items() if key not in _NOT_RUNNING}
 
 
 def _labels(runs: Mapping[str, Any], labels: Mapping[str, str]) -> dict[str, Any]:

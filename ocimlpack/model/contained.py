@@ -13,8 +13,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
-from ocimlpack.errors import InvalidContentError
 from ocimlpack.model import inside, overlay
+from ocimlpack.model.archive import TAKING
 from ocimlpack.model.artifact import Member, clashing
 from ocimlpack.model.bundle import frame
 from ocimlpack.model.formats import HEAD
@@ -87,7 +87,9 @@ def files_of(store: ReadableStore, members: Sequence[Member]) -> list[Inner]:
     image.sort(key=lambda each: each[0].level or 0)
     merged = overlay.merge([layer for _, layer in image])
     found += [replace(each, path=path) for path, (_, each) in merged.files.items()]
-    found = [replace(each, path=unicodedata.normalize("NFC", each.path)) for each in found]
+    # Some composed forms are longer than what they are composed of.
+    composed = [check_path(unicodedata.normalize("NFC", each.path)) for each in found]
+    found = [replace(each, path=path) for each, path in zip(found, composed, strict=True)]
     if clash := collisions(each.path for each in found):
         raise clashing(*clash[0])
     return found
@@ -106,9 +108,9 @@ def _lone(store: ReadableStore, member: Member) -> Inner | None:
     """
     desc, path = member.desc, member.desc.annotations.get(PATH, "")
     root = f"{member.below}/"
-    if not path.startswith(root) or member.encoding != "tar" or desc.size < SMALL:
+    if member.below is None or member.encoding != "tar" or desc.size < SMALL:
         return None
-    if path.rpartition("/")[2].startswith(".wh."):
+    if not path.startswith(root) or f"/{TAKING}" in path:
         return None  # what takes a file away is no file
     found = frame(path, read(store, desc, 0, _HEADERS), desc.size)
     end = 0 if found is None else found.start + found.size
@@ -153,7 +155,7 @@ def _read(store: ReadableStore, member: Member, memory: _Memory) -> overlay.Laye
                 folders.append(item.path)
                 continue
             if item.path in found:
-                raise InvalidContentError(f"archive {member.desc.digest} holds {item.path!r} twice")
+                raise clashing(item.path, item.path)
             if item.hard:
                 found[item.path] = replace(found[item.link or ""], path=item.path)
                 continue
@@ -165,4 +167,6 @@ def _read(store: ReadableStore, member: Member, memory: _Memory) -> overlay.Laye
             )
             mode = 0o755 if item.executable else 0o644
             found[item.path] = Inner(item.path, item.size, mode, member, item.start, blob, digest)
+    if clash := collisions(found):
+        raise clashing(*clash[0])
     return overlay.Layer(tuple(found.values()), tuple(folders), changes)

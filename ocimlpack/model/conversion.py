@@ -8,12 +8,13 @@ over as it is.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any, Final
 
-from ocimlpack.errors import InvalidContentError
+from ocimlpack.errors import InputError, InvalidContentError
 from ocimlpack.model import image
-from ocimlpack.model.config import FORMS, Value, fits
+from ocimlpack.model.config import FORMS, Value, check
 from ocimlpack.model.contained import Inner, files_of
 from ocimlpack.model.formats import Role, classify, weight_rank
 from ocimlpack.model.layers import PlannedFile, PlannedLayer
@@ -100,8 +101,9 @@ def _fields(said: Mapping[str, Any]) -> dict[str, Value]:
         value = said.get(name)
         if isinstance(value, list):
             value = tuple(each for each in value if isinstance(each, str))
-        if isinstance(value, str | bool | tuple) and fits(name, value):
-            fields[name] = value
+        if isinstance(value, str | bool | tuple):
+            with suppress(InputError):
+                fields[name] = check(name, value)
     return fields
 
 

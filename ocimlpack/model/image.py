@@ -13,6 +13,7 @@ from itertools import count
 from typing import Final
 
 from ocimlpack.errors import InputError
+from ocimlpack.model.archive import TAKING
 from ocimlpack.model.bundle import BundleBlob, Part, folders
 from ocimlpack.model.config import Fields, encode_config, encode_image_config
 from ocimlpack.model.image_base import Base
@@ -134,7 +135,17 @@ def arrange(files: Sequence[PlannedFile]) -> tuple[PlannedTar, ...]:
     Returns:
         The layers of the large files in that order, then those of the small ones, one for each
         kind. A node unpacks a layer anew if any before it changed: small files change most often.
+
+    Raises:
+        InputError: a file or folder whose name would take another one away.
     """
+    for file in files:
+        if f"/{TAKING}" in f"/{file.path}":
+            raise InputError(
+                f"{file.path} can't be in an image, where a name that begins with {TAKING} takes "
+                "another file away",
+                hint="leave it out, or write the model as an artifact",
+            )
     large: dict[str, list[PlannedFile]] = {}
     small: dict[str, list[PlannedFile]] = {}
     for file in files:

@@ -9,10 +9,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
-from ocimlpack.errors import InputError, InvalidContentError, NotFoundError
+from ocimlpack.errors import InputError, InvalidContentError, InvalidDigestError, NotFoundError
 from ocimlpack.model.readers.source import Source
 from ocimlpack.spec import mediatypes
 from ocimlpack.spec.descriptor import Descriptor, Platform
+from ocimlpack.spec.digest import Digest
 from ocimlpack.spec.manifest import Index, Manifest
 from ocimlpack.stores.base import ReadableStore
 from ocimlpack.stores.graph import read_manifest
@@ -91,7 +92,7 @@ def _read(store: ReadableStore, image: Manifest, platform: Platform, root: Descr
     diff_ids = rootfs.get("diff_ids") if isinstance(rootfs, dict) else None
     if (
         not isinstance(diff_ids, list)
-        or not all(isinstance(each, str) for each in diff_ids)
+        or not all(map(_is_digest, diff_ids))
         or len(diff_ids) != len(image.layers)
     ):
         raise InvalidContentError(
@@ -110,6 +111,13 @@ def _fits(wanted: Platform, found: Platform | None) -> bool:
     if found is None or (wanted.os, wanted.architecture) != (found.os, found.architecture):
         return False
     return not wanted.variant or wanted.variant == found.variant
+
+
+def _is_digest(value: object) -> bool:
+    try:
+        return isinstance(value, str) and bool(Digest.parse(value))
+    except InvalidDigestError:
+        return False
 
 
 def _is_no_layer(layer: Descriptor) -> bool:

@@ -8,7 +8,7 @@ from typing import BinaryIO
 
 from ocimlpack.errors import InvalidContentError
 from ocimlpack.model import archive
-from ocimlpack.model.archive import Item
+from ocimlpack.model.archive import Item, takes_away
 from ocimlpack.model.artifact import Member
 from ocimlpack.model.names import check_path
 
@@ -36,7 +36,7 @@ def items(member: Member, stream: BinaryIO) -> Iterator[tuple[Item, Iterator[byt
             found = replace(found, size=_size_of(member, found, sizes))
             linked += found.size
             _check_total(member, linked)
-        if member.below and (found.hard or found.link is None):
+        if member.below and _is_file(member, found):
             sizes[found.path] = found.size
         yield found, content
 
@@ -69,6 +69,13 @@ def _renamed(member: Member, item: Item) -> Item | None:
         return replace(item, path=item.path.removeprefix(root))
     on_the_way = item.is_folder and f"{item.path}/".startswith(root)
     return None if on_the_way else item
+
+
+def _is_file(member: Member, item: Item) -> bool:
+    """Whether a hard link can be to it."""
+    if item.is_folder or (item.link is not None and not item.hard):
+        return False
+    return member.level is None or not takes_away(item.path)
 
 
 def _check_total(member: Member, linked: int) -> None:

@@ -22,6 +22,10 @@ MAX_PART: Final = 255
 MAX_PATH: Final = 4096
 """Bytes of a path: PATH_MAX in Linux's <linux/limits.h>."""
 
+MAX_DEPTH: Final = 256
+"""Parts of a path. Nobody's model has so many, and what makes, lists and removes folders, here and
+in other programs, holds one open for each or calls itself."""
+
 OWN_FOLDER: Final = ".ocimlpack"
 """What a pulled folder's receipt lies in; nothing in an artifact may have this name."""
 
@@ -51,7 +55,7 @@ def check_path(path: str) -> str:
     It has parts joined by `/`. Refused are: an empty path or part, `.` and `..`, absolute paths,
     drive letters and any other colon, backslashes, control characters and those that turn text
     around, text that is no Unicode, a dot or a space at a part's end, Windows' device names, more
-    than 255 bytes in a part or 4096 in all, and `.git` and `.ocimlpack` as any part of it.
+    than 255 bytes in a part, 4096 in all or 256 parts, and `.git` and `.ocimlpack` as any of them.
 
     Raises:
         InvalidContentError: says what is wrong with it.
@@ -120,6 +124,8 @@ def _problem(path: str) -> str | None:
         return "it is not valid Unicode"
     if size > MAX_PATH:
         return f"{size:,} bytes, more than {MAX_PATH:,}"
+    if (parts := path.count("/") + 1) > MAX_DEPTH:
+        return f"{parts:,} parts, more than {MAX_DEPTH}"
     if any(unicodedata.category(char) == "Cc" for char in path):
         return "it has a control character"
     if _DECEPTIVE.search(path):

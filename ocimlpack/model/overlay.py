@@ -10,9 +10,8 @@ from dataclasses import dataclass, field
 from typing import Final, Generic, Protocol, TypeVar
 
 from ocimlpack.errors import InvalidContentError
-from ocimlpack.model.archive import Item
+from ocimlpack.model.archive import TAKING, Item, takes_away
 
-_GONE: Final = ".wh."
 _OPAQUE: Final = ".wh..wh..opq"
 _UNION: Final = ".wh..wh."
 """How names begin that union file systems kept for themselves."""
@@ -48,7 +47,7 @@ class Changes:
     links: dict[str, str] = field(default_factory=dict)
 
     def take(self, item: Item) -> bool:
-        """Note an item that is no file or folder; False for one that is, under whatever name."""
+        """Note an item that is no file or folder; False for one that is."""
         folder, _, name = item.path.rpartition("/")
         if not item.path or name == _OPAQUE:
             self.opaque.append(folder)
@@ -56,9 +55,9 @@ class Changes:
             return False
         elif item.link is not None:
             self.links[item.path] = item.link
-        elif name.startswith(_GONE):
+        elif takes_away(item.path):
             if not name.startswith(_UNION):
-                self.gone.append(f"{folder}/{name[len(_GONE) :]}".lstrip("/"))
+                self.gone.append(f"{folder}/{name[len(TAKING) :]}".lstrip("/"))
         else:
             return False
         return True

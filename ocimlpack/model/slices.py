@@ -107,12 +107,23 @@ class _Whole:
 
 
 def read(store: ReadableStore, desc: Descriptor, offset: int, length: int) -> bytes:
-    """A few bytes of a blob, fewer only at its end. Nothing has verified them."""
+    """A few bytes of a blob, which has to have them. Nothing has verified them.
+
+    Raises:
+        IntegrityError: it is shorter than its descriptor says.
+    """
     reader = capability(store, RangeReader)
     if reader is not None:
-        return reader.read(desc, offset, length)
+        found = reader.read(desc, offset, length)
+        if len(found) != length:
+            raise _cut_short()
+        return found
     with store.fetch(desc).open(offset) as stream:
         return _Limited(stream, length).read()
+
+
+def _cut_short() -> IntegrityError:
+    return IntegrityError("an archive ends before a file in it does", side="source")
 
 
 class _Limited:
@@ -125,7 +136,10 @@ class _Limited:
     def read(self, size: int = -1) -> bytes:
         if size < 0:
             return b"".join(iter(lambda: self.read(CHUNK), b""))
-        chunk = self._stream.read(min(size, self._left))
+        wanted = min(size, self._left)
+        chunk = self._stream.read(wanted)
+        if wanted and not chunk:
+            raise _cut_short()
         self._left -= len(chunk)
         return chunk
 
@@ -145,7 +159,7 @@ class _Unpacked:
         while not self._rest and self._left:
             piece = next(self._pieces, None)
             if piece is None:
-                raise IntegrityError("an archive ends before a file in it does", side="source")
+                raise _cut_short()
             skipped = min(self._skip, len(piece))
             self._skip -= skipped
             self._rest = memoryview(piece)[skipped:]

@@ -9,6 +9,7 @@ Source: https://pkg.go.dev/encoding/json#Marshal
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from typing import Any, Final, NoReturn
 
@@ -58,7 +59,10 @@ def decode(content: bytes, what: str) -> Any:
     """
     try:
         return json.loads(
-            content.decode(), object_pairs_hook=_no_duplicates, parse_constant=_no_constant
+            content.decode(),
+            object_pairs_hook=_no_duplicates,
+            parse_constant=_no_constant,
+            parse_float=_finite,
         )
     except (ValueError, RecursionError) as error:
         reason = "nested too deep" if isinstance(error, RecursionError) else str(error)
@@ -70,6 +74,13 @@ def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(result) != len(pairs):
         raise ValueError("a key is given twice")
     return result
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError(f"{text:.20} is too large a number")
+    return number
 
 
 def _no_constant(name: str) -> NoReturn:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import io
 import json
+import os
 import random
 import tarfile
 import tracemalloc
@@ -231,6 +232,22 @@ def test_a_blob_that_has_rotted_is_found(
             ocimlpack.inspect(f"oci:{tmp_path / 'out'}:1")
         spoil(layout, layer["digest"], at)
     ocimlpack.copy(f"oci:{layout}:1", f"oci:{tmp_path / 'out'}:1", format=form)
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_a_layer_that_is_cut_in_its_file_is_damaged_and_not_changed(
+    tmp_path: Path, form: Form, own_home: None
+) -> None:
+    write(tmp_path / "model", {"m.bin": WEIGHTS})
+    layout = tmp_path / "layout"
+    ocimlpack.pack(tmp_path / "model", f"oci:{layout}:1", format="image")
+    store = LayoutStore(layout)
+    (layer,) = readers.manifest_in(store, store.resolve("1")).layers
+    blob = layout / "blobs/sha256" / layer.digest.hex
+    blob.chmod(0o644)
+    os.truncate(blob, layer.size // 2)
+    with pytest.raises(IntegrityError):
+        ocimlpack.copy(f"oci:{layout}:1", f"oci:{tmp_path / 'out'}:1", format=form)
 
 
 def test_what_makes_no_sense_is_refused(

@@ -171,6 +171,7 @@ def test_a_variant_matters_if_it_is_asked_for(model: Path, shells: str, tmp_path
         ({"os": None}, InputError, "is not for linux/amd64"),
         ({"rootfs": {"diff_ids": []}}, InvalidContentError, "other layers than its config says"),
         ({"rootfs": {"diff_ids": [1]}}, InvalidContentError, "other layers than its config says"),
+        ({"rootfs": {"diff_ids": ["a" * 64]}}, InvalidContentError, "other layers than its config"),
         ({"rootfs": None}, InvalidContentError, "other layers than its config says"),
         ({"layer_type": "application/x-thing"}, InputError, "is no container image"),
     ],
@@ -184,6 +185,23 @@ def test_what_is_no_base_is_refused(
     with pytest.raises(error, match=said):
         ocimlpack.pack(model, target, format="image", image_base=base, platforms=["linux/amd64"])
     assert not (tmp_path / "layout").exists()
+
+
+def test_what_a_base_says_of_its_own_model_is_not_said_of_this_one(tmp_path: Path) -> None:
+    write(tmp_path / "below", {"m.gguf": b"GGUF"})
+    write(tmp_path / "model", {"notes.txt": "words"})
+    layout = f"oci:{tmp_path / 'layout'}"
+    platforms = ["linux/amd64"]
+    ocimlpack.pack(tmp_path / "below", f"{layout}:base", format="image", platforms=platforms)
+    assert image_of(tmp_path / "layout", "base")[1]["config"]["format"] == "gguf"
+    ocimlpack.pack(
+        tmp_path / "model",
+        f"{layout}:1",
+        format="image",
+        image_base=f"{layout}:base",
+        platforms=platforms,
+    )
+    assert "format" not in image_of(tmp_path / "layout", "1")[1]["config"]
 
 
 def test_odd_configs_of_a_base_do_no_harm(model: Path, tmp_path: Path) -> None:

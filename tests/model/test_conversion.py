@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from ocimlpack.errors import InvalidContentError
+from ocimlpack.errors import InputError, InvalidContentError
 from ocimlpack.model import conversion, listing
 from ocimlpack.model.bundle import BundleBlob, Part, folders
 from ocimlpack.model.hashing import hash_sources
@@ -17,12 +17,13 @@ from ocimlpack.model.options import FORMS, Form
 from ocimlpack.model.pack import Packed, seal
 from ocimlpack.model.readers import understand
 from ocimlpack.progress import ignore
+from ocimlpack.spec import mediatypes
 from ocimlpack.spec.digest import Digest
 from ocimlpack.stores.base import BytesBlob
 from ocimlpack.stores.memory import MemoryStore
 from ocimlpack.stores.verify import check
 from tests.model.artifacts import member, tar
-from tests.model.readers.artifacts import KIT, LAYER, Blob, stored
+from tests.model.readers.artifacts import KIT, LAYER, Blob, image, stored
 
 GGUF = b"GGUF" + bytes(100)
 LARGE = random.Random(3).randbytes(1_500_000)
@@ -160,6 +161,62 @@ def test_an_artifact_without_files_is_refused() -> None:
         convert(store, manifest, "image")
 
 
+def modelcar(*members: Any) -> tuple[MemoryStore, Any]:
+    store = MemoryStore()
+    return store, image(store, [Blob(tar(*members), LAYER)])
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_files_that_can_not_be_side_by_side_are_refused(form: Form) -> None:
+    both = modelcar(member("models/y", b"1"), member("models/y/z", b"2"))
+    with pytest.raises(InvalidContentError, match="side by side"):
+        convert(*both, form)
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_a_name_that_is_too_long_once_it_is_composed_is_refused(form: Form) -> None:
+    long = modelcar(member("models/" + "\u0958" * 80, b"1"))
+    with pytest.raises(InvalidContentError, match="480 bytes"):
+        convert(*long, form)
+
+
+@pytest.mark.parametrize("form", ["image", "both"])
+def test_a_name_that_would_take_a_file_away_is_refused_for_an_image(form: Form) -> None:
+    store = MemoryStore()
+    named = "org.opencontainers.image.title"
+    manifest = stored(store, [Blob(b"x", "a/b", {named: ".wh.x"}), Blob(b"x", "a/b", {named: "x"})])
+    with pytest.raises(InputError, match="takes another file away"):
+        convert(store, manifest, form)
+
+
+def test_what_a_config_says_is_taken_over_as_it_ought_to_be_said() -> None:
+    store = MemoryStore()
+    said = {"createdAt": "2024-01-01t02:00:00.120+02:00", "name": " a ", "authors": ["x", "x"]}
+    manifest = stored(
+        store,
+        [Blob(b"x", mediatypes.model_layer("doc"), {mediatypes.FILEPATH: "x"})],
+        config={"descriptor": {**said, "version": 7, "vendor": "a\0b"}, "config": {}},
+        config_type=mediatypes.MODEL_CONFIG,
+    )
+    assert json.loads(convert(store, manifest, "modelpack").config)["descriptor"] == {
+        "createdAt": "2024-01-01T00:00:00.12Z",
+        "authors": ["x"],
+        "name": "a",
+    }
+
+
+def test_a_path_says_nothing_where_no_folder_is_meant() -> None:
+    path = "None/m.bin"
+    blob = BundleBlob((*folders(path), Part(path, 0o644, len(LARGE), BytesBlob(LARGE))))
+    with blob.open() as stream:
+        content = stream.read()
+    store = MemoryStore()
+    layer = Blob(content, f"{KIT}.model.v1.tar", {"ocimlpack.path": path})
+    config = {"model": {"path": "None", "digest": layer.digest}}
+    manifest = stored(store, [layer], config=config, config_type=f"{KIT}.config.v1+json")
+    becomes(store, manifest, {path: LARGE})
+
+
 class TestLayersThatSayTheyAreOurs:
     """Layers of an image with the annotations of ours, and one large file."""
 
@@ -192,6 +249,18 @@ class TestLayersThatSayTheyAreOurs:
     def test_hold_nothing_where_no_model_is(self, path: str) -> None:
         with pytest.raises(InvalidContentError, match="holds no files"):
             convert(*self.stored(path), "modelpack")
+
+    def test_take_away_what_their_folders_do(self) -> None:
+        path = "models/.wh.a/m.bin"
+        blob = BundleBlob((*folders(path), Part(path, 0o644, len(LARGE), BytesBlob(LARGE))))
+        with blob.open() as stream:
+            content = stream.read()
+        store = MemoryStore()
+        below = Blob(tar(member("models/a", b"1"), member("models/b", b"1")), LAYER)
+        above = Blob(content, LAYER, {"ocimlpack.path": path})
+        manifest = image(store, [below, above])
+        found = conversion.plan(store, manifest, understand(store, manifest), "modelpack").files
+        assert sorted(file.path for file in found) == [".wh.a/m.bin", "b"]
 
     def test_hide_nothing_at_their_end(self) -> None:
         path = "models/m.bin"

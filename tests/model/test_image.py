@@ -66,6 +66,18 @@ def layers_of(packed: Packed) -> list[bytes]:
     return found
 
 
+@pytest.mark.parametrize("path", [".wh.config.json", "sub/.wh.x", ".wh.sub/x"])
+@pytest.mark.parametrize("form", ["image", "both"])
+def test_a_name_that_would_take_a_file_away_is_refused(
+    tmp_path: Path, path: str, form: Form
+) -> None:
+    write(tmp_path, {**TINY, path: "x"})
+    with pytest.raises(InputError, match="takes another file away"):
+        plan(tmp_path, Options(form=form))
+    assert path in [file.path for file in plan(tmp_path, Options()).files]
+    assert plan(tmp_path, Options(form=form, exclude=(".wh.*",))).files
+
+
 # What lies in which layer
 
 

@@ -16,6 +16,7 @@ from ocimlpack.model.readers.content import Content, Fields, Format, Said
 from ocimlpack.model.readers.source import Nowhere, Source
 from ocimlpack.model.readers.table import READERS, Found, Reader
 from ocimlpack.spec.descriptor import Descriptor
+from ocimlpack.spec.digest import Digest
 from ocimlpack.spec.manifest import Index, Manifest
 from ocimlpack.spec.mediatypes import DOCKER_LIST, OCI_INDEX, is_manifest
 from ocimlpack.stores.base import ReadableStore
@@ -123,7 +124,11 @@ def choose(store: ReadableStore, index: Index) -> Descriptor:
     Raises:
         InputError: it lists several, and nothing tells which one is meant.
     """
-    listed = [each for each in index.manifests if is_manifest(each.media_type)]
+    once: dict[Digest, Descriptor] = {}
+    for each in index.manifests:
+        if is_manifest(each.media_type):
+            once.setdefault(each.digest, each)  # one may be listed for several platforms
+    listed = list(once.values())
     found = [each for each in listed if not _is_about_another(each)]
     if len(found) > 1:
         found = _models(store, found) or _for_machine(found)
@@ -157,7 +162,10 @@ def _models(store: ReadableStore, listed: Sequence[Descriptor]) -> list[Descript
         return said
     found = []
     for each in listed:
-        node = read_manifest(store, each)
+        try:
+            node = read_manifest(store, each)
+        except NotFoundError:
+            continue  # an index may list what was never brought here
         if isinstance(node, Manifest) and any(reader.is_model(node) for reader in READERS):
             found.append(each)
     return found

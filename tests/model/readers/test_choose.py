@@ -60,6 +60,23 @@ def _on_an_arm(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "uname", Uname)
 
 
+def test_one_that_is_listed_twice_is_one(store: MemoryStore) -> None:
+    only = model(store)
+    index = listing(store, entry(only, "amd64"), entry(only, "arm64"))
+    assert choose(store, index).digest == only.descriptor.digest
+
+
+def test_what_was_never_brought_here_is_not_needed(store: MemoryStore) -> None:
+    elsewhere = modelcar(MemoryStore(), b"1")
+    here = modelcar(store, b"2")
+    # As Docker saves an image of which it has one platform; our own stores take no such index.
+    listed = [entry(elsewhere, "amd64"), entry(here, "arm64")]
+    raw = {"schemaVersion": 2, "mediaType": mediatypes.OCI_INDEX, "manifests": listed}
+    index = parse(json.dumps(raw).encode())
+    assert isinstance(index, Index)
+    assert choose(store, index).digest == here.descriptor.digest
+
+
 def test_the_only_one_is_it(store: MemoryStore) -> None:
     only = modelcar(store, b"1")
     index = listing(store, entry(only, "s390x"))

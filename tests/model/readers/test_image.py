@@ -197,6 +197,55 @@ def test_links_to_nothing_to_a_folder_or_in_a_circle_are_refused(tmp_path: Path)
     assert "which is not in it" in refused(tmp_path / "4", early)
 
 
+@pytest.mark.parametrize(
+    "other",
+    [
+        member("models/x/", type=tarfile.DIRTYPE),
+        member("models/.wh.x"),
+        member("models/.wh..wh..opq"),
+    ],
+    ids=lambda other: other[0].name,
+)
+def test_hard_links_to_what_is_no_file_are_refused(
+    tmp_path: Path, other: tuple[tarfile.TarInfo, bytes]
+) -> None:
+    hard = link("models/y", other[0].name, tarfile.LNKTYPE)
+    assert "which is not in it" in refused(tmp_path, layer(other, hard))
+
+
+@pytest.mark.parametrize(
+    ("kind", "target"),
+    [
+        (tarfile.SYMTYPE, "b"),
+        (tarfile.LNKTYPE, "models/b"),
+        (tarfile.LNKTYPE, ".wh..wh.aufs"),
+        (tarfile.SYMTYPE, "/dev/null"),
+    ],
+)
+def test_a_link_of_such_a_name_takes_away_like_a_file(
+    tmp_path: Path, kind: bytes, target: str
+) -> None:
+    first = layer(member("models/a", b"1"), member("models/c", b"1"))
+    assert seen(
+        tmp_path, first, layer(member("models/b", b"2"), link("models/.wh.a", target, kind))
+    ) == {"b": b"2", "c": b"1"}
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "etc/../models/a",
+        "../models/a",
+        "a/../models/.wh.a",
+        "a/../.wh.models",
+        "models/../models/a",
+    ],
+)
+def test_a_detour_into_the_folder_is_refused(tmp_path: Path, path: str) -> None:
+    message = refused(tmp_path, layer(member("models/a", b"1")), layer(member(path, b"2")))
+    assert "by a detour" in message
+
+
 def test_links_to_out_of_proportion_much_are_refused(tmp_path: Path) -> None:
     large = member("models/x", bytes(4 * 1024 * 1024))
     for number, (kind, prefix) in enumerate(((tarfile.LNKTYPE, "models/"), (tarfile.SYMTYPE, ""))):
