@@ -255,7 +255,7 @@ def test_nothing_of_a_signed_address_that_a_registry_redirects_to(
     said = f"<Error>{blob_server.url}/a?X-Amz-Signature=SIGNATURE expired</Error>"
     blob_server.fault(status=403, body=said.encode(), times=None)
     with ScriptedRegistry("127.0.0.3") as empty, pytest.raises(OcimlpackError):
-        ocimlpack.copy(f"{place}:1.0", f"{empty.host}/copy:1.0")
+        ocimlpack.copy(f"{place}:1.0", f"{empty.host}/copy:1.0", patience=1)
     assert any("SIGNATURE" in request.target for request in blob_server.asked("GET", "/"))
     record = recorded()
     assert (record.action, record.size) == ("copy", 0)

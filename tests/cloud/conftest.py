@@ -13,6 +13,7 @@ import pytest
 
 import ocimlpack
 from ocimlpack.cli.main import main
+from ocimlpack.cloud import _sdk
 from tests.cloud.cloud import NAMESPACE, make_profile
 from tests.cloud.local import LocalCloud
 from tests.cloud.principals import COMPARTMENT
@@ -34,6 +35,12 @@ def client(cloud: LocalCloud, path: str) -> Any:
         circuit_breaker_strategy=oci.circuit_breaker.NoCircuitBreakerStrategy(),
         timeout=(5, 60),
     )
+
+
+@pytest.fixture
+def hurried(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The SDK tries again as often as ever, with hardly a pause before it."""
+    monkeypatch.setattr(_sdk, "_LONGEST_PAUSE", 0.05)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -235,6 +235,7 @@ def test_two_at_once_leave_one_model(
     assert only(alice)["id"] in alice.datascience.artifacts
 
 
+@pytest.mark.usefixtures("hurried")
 @pytest.mark.parametrize(
     ("method", "path"),
     [
@@ -267,6 +268,7 @@ def test_what_fails_in_passing_leaves_one_model(
     assert found.ocid in alice.datascience.provenance
 
 
+@pytest.mark.usefixtures("hurried")
 @pytest.mark.parametrize(
     "path", ["/modelVersionSets", "/models$", "/artifact$", "/provenance"], ids=lambda path: path
 )

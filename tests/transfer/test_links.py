@@ -182,7 +182,8 @@ def test_a_blob_keeps_its_one_where_there_are_too_many() -> None:
         assert all(link and not link.surplus for link in found)
 
 
-def test_until_it_is_known_to_be_divisible_a_blob_has_one() -> None:
+def test_until_it_is_known_to_be_divisible_a_blob_has_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_LONG_GLANCE", 0.01)
     links = Links(4)
     with links.share() as share:
         assert take(share)
