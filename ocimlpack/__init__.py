@@ -58,19 +58,15 @@ if TYPE_CHECKING:
     )
     from ocimlpack.app.pulling import pull, read_file, resolve
     from ocimlpack.app.results import (
-        Content,
         Inspected,
         InspectedFile,
         InspectedTensor,
         InspectedWeights,
         Listed,
         LoggedIn,
-        Pulled,
         RegistryToken,
         Removed,
-        Synced,
         Tagged,
-        Transferred,
         Verified,
     )
     from ocimlpack.app.stages import (
@@ -82,6 +78,7 @@ if TYPE_CHECKING:
         bucket_stage,
         bucket_undelete,
     )
+    from ocimlpack.app.transfers import Content, Pulled, Synced, Transferred
     from ocimlpack.errors import (
         ConflictError,
         InputError,
@@ -156,19 +153,15 @@ _HOMES = {
     "ocimlpack.app.pulling": ("pull", "read_file", "resolve"),
     "ocimlpack.app.naming": ("ls", "prune", "repos", "rm", "tag", "tags"),
     "ocimlpack.app.results": (
-        "Content",
         "Inspected",
         "InspectedFile",
         "InspectedTensor",
         "InspectedWeights",
         "Listed",
         "LoggedIn",
-        "Pulled",
         "RegistryToken",
         "Removed",
-        "Synced",
         "Tagged",
-        "Transferred",
         "Verified",
     ),
     "ocimlpack.app.stages": (
@@ -180,6 +173,7 @@ _HOMES = {
         "bucket_stage",
         "bucket_undelete",
     ),
+    "ocimlpack.app.transfers": ("Content", "Pulled", "Synced", "Transferred"),
     "ocimlpack.errors": (
         "ConflictError",
         "InputError",

@@ -55,7 +55,7 @@ def test_every_command_has_its_function() -> None:
     assert set(ocimlpack.__all__) >= EXPECTED
 
 
-@pytest.mark.parametrize("module", ["errors", "progress", "app.results"])
+@pytest.mark.parametrize("module", ["errors", "progress", "app.results", "app.transfers"])
 def test_what_functions_raise_report_and_return_is_public(module: str) -> None:
     wanted = classes(f"ocimlpack.{module}")
     assert wanted

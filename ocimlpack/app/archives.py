@@ -18,7 +18,7 @@ from typing import BinaryIO, Final, Unpack
 
 from ocimlpack.app import moving, places
 from ocimlpack.app.options import Connection, StrPath
-from ocimlpack.app.results import Transferred
+from ocimlpack.app.transfers import Transferred
 from ocimlpack.errors import (
     ConflictError,
     InputError,

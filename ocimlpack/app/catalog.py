@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final, Unpack
 
 from ocimlpack.app import audit, looking, oracle, places
 from ocimlpack.app.options import Connection, Oracle, StrPath
-from ocimlpack.app.results import Pulled
+from ocimlpack.app.transfers import Pulled
 from ocimlpack.errors import InputError, InvalidContentError
 from ocimlpack.model import card, readers
 from ocimlpack.progress import Reporter, Warned, ignore

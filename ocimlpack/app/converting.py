@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, cast
 
 from ocimlpack.app import moving, places
 from ocimlpack.app.options import Connection, Moving
-from ocimlpack.app.results import Transferred
+from ocimlpack.app.transfers import Transferred
 from ocimlpack.errors import InputError
 from ocimlpack.model import pack as packing
 from ocimlpack.model import readers

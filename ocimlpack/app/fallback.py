@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final, TypeVar, Unpack
 
 from ocimlpack.app import places
 from ocimlpack.app.options import Connection
-from ocimlpack.app.results import Synced, Transferred
+from ocimlpack.app.transfers import Synced, Transferred
 from ocimlpack.errors import (
     ConflictError,
     InputError,

@@ -11,7 +11,7 @@ from typing import Final, Unpack
 
 from ocimlpack.app import converting, lineage, moving, places
 from ocimlpack.app.options import Connection, Importing
-from ocimlpack.app.results import Transferred
+from ocimlpack.app.transfers import Transferred
 from ocimlpack.errors import InputError, blaming
 from ocimlpack.model import metadata, repository
 from ocimlpack.model import pack as packing

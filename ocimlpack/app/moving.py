@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final, Unpack, cast
 
 from ocimlpack.app import audit, fallback, lineage, places
 from ocimlpack.app.options import Connection, Describing, Moving, Packing, StrPath
-from ocimlpack.app.results import Content, Transferred
+from ocimlpack.app.transfers import Content, Transferred
 from ocimlpack.errors import InputError, NotFoundError
 from ocimlpack.model import hashing
 from ocimlpack.model import pack as packing

@@ -10,7 +10,7 @@ from typing import BinaryIO, Unpack
 from ocimlpack.app import fallback, places
 from ocimlpack.app.fallback import Known
 from ocimlpack.app.options import Connection, StrPath
-from ocimlpack.app.results import Pulled
+from ocimlpack.app.transfers import Pulled
 from ocimlpack.errors import InputError, UnsupportedError
 from ocimlpack.model import readers, receipt
 from ocimlpack.model.artifact import Member

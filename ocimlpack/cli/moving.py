@@ -25,7 +25,7 @@ from ocimlpack.cli.output import Output, pass_output
 from ocimlpack.cli.progress import reporting
 
 if TYPE_CHECKING:
-    from ocimlpack.app.results import Pulled, Transferred
+    from ocimlpack.app.transfers import Pulled, Transferred
 
 _dry_run = option(
     "--dry-run", is_flag=True, help="Change nothing; list what would be uploaded and skipped."

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from ocimlpack.app.diagnosis import Diagnosis, Fact, Finding, Section
-    from ocimlpack.app.results import Inspected, InspectedFile, InspectedWeights, Transferred
+    from ocimlpack.app.results import Inspected, InspectedFile, InspectedWeights
+    from ocimlpack.app.transfers import Transferred
 
 # Controls (C0, DEL, C1), formats (bidi overrides, zero-width characters), lone surrogates, and the
 # separators of lines and paragraphs: an escape sequence can rewrite what a terminal shows, and an

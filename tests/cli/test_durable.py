@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from ocimlpack.app.results import Pulled
+from ocimlpack.app.transfers import Pulled
 from tests.cli.conftest import DIGEST, App, Run
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from ocimlpack.app.results import Pulled
+from ocimlpack.app.transfers import Pulled
 from tests.cli.conftest import DIGEST, App, Run
 from tests.scripted.fixtures import REPOSITORY
 from tests.scripted.registry import ScriptedRegistry

@@ -7,7 +7,7 @@ from typing import Any, BinaryIO
 
 import pytest
 
-from ocimlpack.app.results import Content, Pulled, Transferred
+from ocimlpack.app.transfers import Content, Pulled, Transferred
 from ocimlpack.cli.main import main
 from ocimlpack.progress import Began, Ended, Planned, Retried, Warned
 from tests.cli.conftest import DIGEST, App, Run

@@ -276,7 +276,7 @@ def test_on_a_real_terminal_bars_leave_the_result_and_a_visible_cursor() -> None
     script = """
 import sys, time, types
 import ocimlpack.app
-from ocimlpack.app.results import Transferred
+from ocimlpack.app.transfers import Transferred
 from ocimlpack.cli.main import main
 from ocimlpack.progress import Began, Moved, Planned, Warned
 def push(*args, report, **options):
