@@ -9,6 +9,7 @@ Source: https://pkg.go.dev/encoding/json#Marshal
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from typing import Any, Final, NoReturn
 
@@ -53,12 +54,16 @@ def decode(content: bytes, what: str) -> Any:
         what: how an error names them, such as "manifest".
 
     Raises:
-        InvalidContentError: not UTF-8 JSON, a key given twice, NaN or infinity, or nested so deep
+        InvalidContentError: not UTF-8 JSON, a key given twice, NaN or infinity, also as a number
+            that is too large, or nested so deep
             that parsing it would exhaust the stack.
     """
     try:
         return json.loads(
-            content.decode(), object_pairs_hook=_no_duplicates, parse_constant=_no_constant
+            content.decode(),
+            object_pairs_hook=_no_duplicates,
+            parse_float=_finite,
+            parse_constant=_no_constant,
         )
     except (ValueError, RecursionError) as error:
         reason = "nested too deep" if isinstance(error, RecursionError) else str(error)
@@ -70,6 +75,13 @@ def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(result) != len(pairs):
         raise ValueError("a key is given twice")
     return result
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if math.isinf(number):
+        raise ValueError(f"{text:.40} is more than can be")
+    return number
 
 
 def _no_constant(name: str) -> NoReturn:

@@ -55,6 +55,7 @@ def test_text_that_is_no_unicode_is_bad_input() -> None:
         b'{"a":NaN}',
         b'{"a":Infinity}',
         b'{"a":-Infinity}',
+        b'{"a":1e999}',
         b'{"a":1,"a":2}',
         b'{"x":{"a":1,"b":2,"a":1}}',
         b'{"a":"\xff"}',
