@@ -84,7 +84,7 @@ def _tensor(name: str, item: Any, data: int) -> tuple[Tensor, tuple[int, int]]:
     numbers = count(shape)
     if numbers is None:
         raise InvalidContentError(f"tensor {name!r:.80} has more numbers than can be")
-    precision, bits = _TYPES.get(kind, (kind.lower(), None))
+    precision, bits = _TYPES.get(kind, (kind.lower()[:40], None))
     if bits is not None and (span[1] - span[0]) * 8 != numbers * bits:
         raise InvalidContentError(f"tensor {name!r:.80} takes more or less room than its shape")
     begin, end = span

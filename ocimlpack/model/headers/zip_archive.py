@@ -123,7 +123,8 @@ class ZipArchive:
                 f"its member {member.name!r:.80} is encrypted or compressed in an unusual way"
             )
         inflater = zlib.decompressobj(-zlib.MAX_WBITS)
-        parts, at, end = [], start, start + member.packed
+        # No packer makes more of what it packs; but there are blocks without content.
+        parts, at, end = [], start, start + min(member.packed, length + _CHUNK)
         try:
             while length > 0 and at < end and not inflater.eof:
                 piece = self._exactly(at, min(_CHUNK, end - at))
@@ -194,7 +195,12 @@ class ZipArchive:
             at += name + extra + comment
             if header + _LOCAL.size + packed > self.end:
                 raise InvalidContentError("its members lie beyond its directory; is it damaged?")
-            found.append(Member(text, header, packed, size, crc, flags, method))
+            member = Member(text, header, packed, size, crc, flags, method)
+            if member.is_stored and size != packed:
+                raise InvalidContentError(
+                    f"its member {text!r:.80} has {packed:,} bytes, and is said to have {size:,}"
+                )
+            found.append(member)
         if len(found) != count:
             raise InvalidContentError("its directory is damaged")
         return found
