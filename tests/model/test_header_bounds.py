@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import io
+import random
 import struct
 import tracemalloc
+import zipfile
 import zlib
 from collections.abc import Callable, Iterator
 
@@ -24,6 +26,7 @@ from ocimlpack.model.headers import (
 )
 from ocimlpack.model.headers.pickles import Steps, named
 from ocimlpack.model.headers.table import READERS
+from ocimlpack.stores.range_stream import buffered
 from tests.model import test_other_headers as others
 from tests.model import torch_files, weights
 from tests.model.weights import message, varint
@@ -386,6 +389,22 @@ def test_empty_blocks_of_a_member_are_not_gone_through() -> None:
     with pytest.raises(InvalidContentError):
         READERS["numpy"](stream, len(raw))
     assert read_bytes < 300_000
+
+
+def test_of_a_compressed_array_little_more_than_its_header_is_read() -> None:
+    data = random.Random(1).randbytes(400_000)
+    header = others.FLOATS.replace("(3, 4)", "(100000,)")
+    raw = others.zipped({"a.npy": others.array(header, data)}, zipfile.ZIP_DEFLATED)
+    read_bytes = 0
+
+    def part(offset: int, length: int) -> bytes:
+        nonlocal read_bytes
+        read_bytes += length
+        return raw[offset : offset + length]
+
+    found = READERS["numpy"](buffered(part, len(raw)), len(raw))
+    assert found.tensors == {"a": Tensor("float32", 100_000, (100_000,))}
+    assert read_bytes < 65_557 + 16_384  # the end of the archive, in which the directory is
 
 
 def test_an_archive_of_arrays_says_that_one_is_in_the_other_order() -> None:

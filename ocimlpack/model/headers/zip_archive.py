@@ -18,6 +18,8 @@ _MAX_DIRECTORY: Final = 32 * 1024 * 1024
 _MAX_MEMBERS: Final = 200_000
 _MAX_COMMENT: Final = 65535
 _CHUNK: Final = 65536
+_LEAST: Final = 512
+"""Bytes that are read at least of what is compressed."""
 
 _END: Final = struct.Struct("<4s4xHHIIH")
 _END64_LOCATOR: Final = struct.Struct("<4s4xQ4x")
@@ -127,7 +129,7 @@ class ZipArchive:
         parts, at, end = [], start, start + min(member.packed, length + _CHUNK)
         try:
             while length > 0 and at < end and not inflater.eof:
-                piece = self._exactly(at, min(_CHUNK, end - at))
+                piece = self._exactly(at, min(_CHUNK, end - at, length + _LEAST))
                 at += len(piece)
                 while piece and length > 0:
                     # Bounded in each step: a thousand bytes may unpack to a million.
