@@ -337,10 +337,12 @@ def _weights(side: _Side, files: Sequence[File], jobs: int) -> tensor_difference
         for each in side.members
         if str(each.desc.digest) in layers and not _is_seen_through(each)
     ]
-    stack = [each for each in side.members if _is_seen_through(each)]
+    image = [each for each in side.members if each.level is not None]
+    stack = [each for each in image if _is_seen_through(each)]
     if any(str(each.desc.digest) in layers for each in stack):
         groups.append(stack)
-    tasks = [_looking(side.store, each) for each in groups]
+    hidden = len(image) > len(stack)
+    tasks = [_looking(side.store, each, hidden) for each in groups]
     found: dict[str, Weights] = {}
     for weights, notes in pool.run(tasks, jobs) if tasks else ():
         side.notes += [f"{side.letter}: {note}" for note in notes]
@@ -358,5 +360,5 @@ def _is_seen_through(member: Member) -> bool:
     return member.level is not None and member.encoding == "tar"
 
 
-def _looking(store: ReadableStore, members: Sequence[Member]) -> pool.Task[_Looked]:
-    return lambda _: tensors.weights(store, members)
+def _looking(store: ReadableStore, members: Sequence[Member], hidden: bool) -> pool.Task[_Looked]:
+    return lambda _: tensors.weights(store, members, hidden=hidden)

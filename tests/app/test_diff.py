@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import gzip
 import json
 import struct
 from collections.abc import Mapping
@@ -58,7 +59,10 @@ def write_image(folder: Path, *layers: bytes) -> str:
         (blobs / digest.hex).write_bytes(content)
         return {"mediaType": type, "digest": str(digest), "size": len(content)}
 
-    content = [put(each, OCI_LAYER) for each in layers]
+    content = [
+        put(each, f"{OCI_LAYER}+gzip" if each.startswith(b"\x1f\x8b") else OCI_LAYER)
+        for each in layers
+    ]
     config = {"rootfs": {"type": "layers", "diff_ids": [each["digest"] for each in content]}}
     manifest = {
         "schemaVersion": 2,
@@ -313,6 +317,26 @@ def test_links_of_an_image_lead_into_layers_below(tmp_path: Path) -> None:
     found = ocimlpack.diff(one, image("three", 2, 1))
     assert states(found) == {"base.safetensors": "changed", "linked.safetensors": "changed"}
     assert [(each.name, each.state) for each in found.tensors] == [("w", "changed")] * 2
+
+
+def test_links_into_a_compressed_layer_lead_nowhere_that_is_known(tmp_path: Path) -> None:
+    def image(name: str, number: float) -> str:
+        raw = weights({"w": ("F32", (1,), floats(number))})
+        links = {"models/linked.safetensors": "base.safetensors"}
+        return write_image(
+            tmp_path / name,
+            gzip.compress(layer({"models/base.safetensors": raw})),
+            layer({"models/top.safetensors": raw}, links),
+        )
+
+    one = image("one", 1)
+    found = ocimlpack.inspect(one, tensors=True)
+    assert [each.path for each in found.weights or ()] == ["top.safetensors"]
+    assert [note.endswith("so weights in it are not looked at") for note in found.notes] == [True]
+    difference = ocimlpack.diff(one, image("two", 2))
+    assert set(states(difference)) == {f"{n}.safetensors" for n in ("base", "linked", "top")}
+    assert [each.a.path for each in difference.tensors if each.a] == ["top.safetensors"]
+    assert [note[:2] for note in difference.notes] == ["A:", "B:"]
 
 
 def test_what_is_not_there_is_not_found(a: Path) -> None:

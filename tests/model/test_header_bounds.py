@@ -336,6 +336,12 @@ def test_texts_of_a_gguf_are_bounded_together() -> None:
     refused("gguf", weights.gguf({}, names), "bytes of text")
 
 
+@pytest.mark.parametrize("place", ['[0],"data_offsets":[0,%s]', '[%s,0],"data_offsets":[0,0]'])
+def test_numbers_of_a_safetensors_file_are_no_longer_than_numbers_can_be(place: str) -> None:
+    raw = '{"a":{"dtype":"X","shape":' + place % ("9" * 4000) + "}}"
+    refused("safetensors", weights.framed(raw.encode()), "more numbers than can be")
+
+
 def test_types_that_aren_t_known_have_short_names() -> None:
     raw = b'{"a":{"dtype":"' + b"X" * 5000 + b'","shape":[1],"data_offsets":[0,4]}}'
     assert read("safetensors", weights.framed(raw) + bytes(4)).tensors["a"].type == "x" * 40
