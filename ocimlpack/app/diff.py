@@ -332,7 +332,17 @@ def _weights(side: _Side, files: Sequence[File], jobs: int) -> tensor_difference
     paths = {file.path for file in files if not file.archive}
     layers = {file.layer for file in files if not file.archive}
     # A layer that is there twice is two files.
-    tasks = [_looking(side.store, each) for each in side.members if str(each.desc.digest) in layers]
+    groups = [
+        [each]
+        for each in side.members
+        if str(each.desc.digest) in layers and not _is_seen_through(each)
+    ]
+    image = [each for each in side.members if each.level is not None]
+    stack = [each for each in image if _is_seen_through(each)]
+    if any(str(each.desc.digest) in layers for each in stack):
+        groups.append(stack)
+    hidden = len(image) > len(stack)
+    tasks = [_looking(side.store, each, hidden) for each in groups]
     found: dict[str, Weights] = {}
     for weights, notes in pool.run(tasks, jobs) if tasks else ():
         side.notes += [f"{side.letter}: {note}" for note in notes]
@@ -345,5 +355,10 @@ def _weights(side: _Side, files: Sequence[File], jobs: int) -> tensor_difference
     return tensor_difference.Side(side.store, found, not side.is_local)
 
 
-def _looking(store: ReadableStore, member: Member) -> pool.Task[_Looked]:
-    return lambda _: tensors.weights(store, [member])
+def _is_seen_through(member: Member) -> bool:
+    """Whether what is seen of this layer, and where its links lead, depends on others."""
+    return member.level is not None and member.encoding == "tar"
+
+
+def _looking(store: ReadableStore, members: Sequence[Member], hidden: bool) -> pool.Task[_Looked]:
+    return lambda _: tensors.weights(store, members, hidden=hidden)

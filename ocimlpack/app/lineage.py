@@ -56,7 +56,7 @@ def base_of(model: Reference, annotations: Mapping[str, str], options: Connectio
 
     Raises:
         InputError: none is recorded, or there is no telling where it is.
-        InvalidContentError: what is recorded is no digest.
+        InvalidContentError: what is recorded is no digest, or no name that others know.
     """
     said = annotations.get(BASE_DIGEST)
     if said is None:
@@ -69,7 +69,17 @@ def base_of(model: Reference, annotations: Mapping[str, str], options: Connectio
     except InvalidDigestError as error:
         raise InvalidContentError(f"the recorded base: {error.message}") from error
     if name := annotations.get(BASE_NAME):
-        return replace(places.locate(name, options), tag=None, digest=digest)
+        try:
+            ref = places.locate(name, options)
+        except InputError as error:
+            raise InvalidContentError(f"the recorded base: {error.message}") from error
+        if ref.kind not in _KNOWN_TO_OTHERS:
+            # Whoever made the model knows nothing of what is on this machine.
+            raise InvalidContentError(
+                f"the recorded base is said to be {name!r:.150}, which is in no registry or bucket",
+                hint="name both models",
+            )
+        return replace(ref, tag=None, digest=digest)
     if model.kind is Kind.FOLDER:
         raise InputError(
             f"where the base {said} of {model} is, is not known", hint="name both models"

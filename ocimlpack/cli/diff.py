@@ -189,11 +189,15 @@ def _tensors(differences: Sequence[TensorDifference]) -> list[str]:
     rows: list[tuple[str, ...]]
     if any(each.values for each in known):
         headers += ("MEAN", "MAX", "DIFFER")
-        rows = [(each.state, *_tensor(each), *_apart(each.values), each.name) for each in shown]
+        rows = [(each.state, *_tensor(each), *_apart(each.values), _name(each)) for each in shown]
     else:
-        rows = [(each.state, *_tensor(each), each.name) for each in shown]
+        rows = [(each.state, *_tensor(each), _name(each)) for each in shown]
     more = [f"and {len(known) - _SHOWN:,} more; --json has them all"] if known[_SHOWN:] else []
     return render.table((*headers, "TENSOR"), rows) + more
+
+
+def _name(each: TensorDifference) -> str:
+    return render.clipped(each.name)
 
 
 def _mean(values: Apart | None) -> float:
@@ -205,7 +209,7 @@ def _tensor(each: TensorDifference) -> tuple[str, str]:
     sides = [place.tensor for place in (each.a, each.b) if place]
     return (
         _arrow(*(tensor.type for tensor in sides)),
-        _arrow(*("x".join(map(str, tensor.shape)) or "scalar" for tensor in sides)),
+        _arrow(*(render.clipped("x".join(map(str, tensor.shape))) or "scalar" for tensor in sides)),
     )
 
 

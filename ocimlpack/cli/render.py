@@ -28,6 +28,9 @@ _LISTED: Final = 6
 _SHOWN: Final = 160
 """Characters that are shown of what a file says of itself; JSON has more."""
 
+_MAX_DIGITS: Final = 4000
+"""Longer numbers Python refuses to read."""
+
 _RIGHT: Final = ("SIZE", "TENSORS", "PARAMETERS", "BYTES")
 
 _PAGE: Final = 96
@@ -102,6 +105,8 @@ def short(digest: str) -> str:
 
 def width(text: str) -> int:
     """How many cells of a terminal the text takes."""
+    if text.isascii():
+        return len(text)
     return sum(
         0 if unicodedata.combining(char) else 2 if unicodedata.east_asian_width(char) in "WF" else 1
         for char in text
@@ -174,7 +179,14 @@ def weights(found: Sequence[InspectedWeights]) -> list[str]:
     if not found:
         return ["no weights with a header that can be read"]
     rows = [
-        (file.path, each.name, each.type, f"[{', '.join(map(str, each.shape))}]", _bytes(each.size))
+        (
+            # Cut, as the longest one makes all lines as long.
+            clipped(file.path),
+            clipped(each.name),
+            each.type,
+            clipped(f"[{', '.join(map(str, each.shape))}]"),
+            _bytes(each.size),
+        )
         for file in found
         for each in file.tensors
     ]
@@ -211,8 +223,12 @@ def _bytes(count: int | None) -> str:
 
 
 def _cut(text: str) -> str:
-    line = " ".join(text.split())
-    return line if len(line) <= _SHOWN else f"{line[:_SHOWN]}…"
+    return clipped(" ".join(text.split()))
+
+
+def clipped(text: str) -> str:
+    """The text, or as much of it as is shown."""
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"
 
 
 def inspected(found: Inspected) -> list[str]:
@@ -263,7 +279,8 @@ def _known(origins: Mapping[str, str], key: str, value: Any) -> str:
 
 def number(text: str) -> str:
     """A whole number with its thousands told apart; other text as it is."""
-    return f"{int(text):,}" if text.isascii() and text.isdigit() else text
+    whole = text.isascii() and text.isdigit() and len(text) <= _MAX_DIGITS
+    return f"{int(text):,}" if whole else text
 
 
 def _spaced(key: str) -> str:

@@ -5,7 +5,8 @@ Nothing is read here. Where only bytes could tell whether two things are equal, 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from typing import Generic, Literal, TypeVar
 
@@ -43,10 +44,6 @@ class File:
     layer: str
     archive: bool = False
     folder: str = ""
-
-    def may_hold(self, path: str) -> bool:
-        """Whether this is an archive that a file of that path may be in."""
-        return self.archive and (self.folder == "." or path.startswith(f"{self.folder}/"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,15 +136,30 @@ def compare_files(a: Iterable[File], b: Iterable[File]) -> tuple[list[FileDiffer
     come = {path: right[path] for path in sorted(right.keys() - left.keys())}
     found += _renamed(gone, come)
     unread = [each for each in found if each.a and each.b and each.a.archive and each.b.archive]
-    ours = [*gone.values(), *(each.a for each in unread if each.a)]
-    theirs = [*come.values(), *(each.b for each in unread if each.b)]
+    ours = _folders([*gone.values(), *(each.a for each in unread if each.a)])
+    theirs = _folders([*come.values(), *(each.b for each in unread if each.b)])
     for path, file in gone.items():
-        hidden = not file.archive and any(each.may_hold(path) for each in theirs)
+        hidden = not file.archive and _may_be_in(theirs, path)
         found.append(FileDifference("unknown" if hidden else "removed", path, file, None))
     for path, file in come.items():
-        hidden = not file.archive and any(each.may_hold(path) for each in ours)
+        hidden = not file.archive and _may_be_in(ours, path)
         found.append(FileDifference("unknown" if hidden else "added", path, None, file))
     return sorted(found, key=lambda each: each.path.encode()), same
+
+
+def _folders(files: Iterable[File]) -> set[str]:
+    """The folders that the archives among these fill."""
+    return {each.folder for each in files if each.archive}
+
+
+def _may_be_in(folders: Set[str], path: str) -> bool:
+    """Whether a file of that path may be in one of the archives that fill these folders."""
+    if not folders:
+        return False
+    parts = path.split("/")
+    return "." in folders or any(
+        "/".join(parts[:number]) in folders for number in range(1, len(parts))
+    )
 
 
 def _state(a: File, b: File) -> FileState | None:
@@ -163,14 +175,14 @@ def _state(a: File, b: File) -> FileState | None:
 
 def _renamed(gone: dict[str, File], come: dict[str, File]) -> Iterator[FileDifference]:
     """Pairs of the same content, taken out of both."""
-    by_content: dict[tuple[str, bool], list[str]] = {}
+    by_content: dict[tuple[str, bool], deque[str]] = {}
     for path, file in gone.items():
         if file.digest is not None and file.size:
-            by_content.setdefault((file.digest, file.archive), []).append(path)
+            by_content.setdefault((file.digest, file.archive), deque()).append(path)
     for path, file in list(come.items()):
         before = by_content.get((file.digest, file.archive)) if file.digest else None
         if before:
-            old = gone.pop(before.pop(0))
+            old = gone.pop(before.popleft())
             yield FileDifference("renamed", path, old, come.pop(path))
 
 

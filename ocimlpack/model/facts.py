@@ -55,6 +55,7 @@ _VERSIONS: Final = {
 }
 """Where files say which version of which framework wrote them."""
 
+_MAX_NUMBER: Final = 2**63
 _MAX: Final = 1000
 """Characters of a fact: all annotations of a manifest are read by everybody who lists models."""
 
@@ -65,7 +66,7 @@ def usable(facts: Mapping[str, object]) -> dict[str, str]:
     for name in FACTS:
         value = facts.get(name)
         text = " ".join(value.split()) if isinstance(value, str) else value
-        if isinstance(text, int) and not isinstance(text, bool) and text > 0:
+        if isinstance(text, int) and not isinstance(text, bool) and 0 < text < _MAX_NUMBER:
             found[name] = str(text)
         elif isinstance(text, str) and text and len(text) <= _MAX and fits("title", text):
             found[name] = text

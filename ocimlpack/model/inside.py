@@ -51,9 +51,12 @@ def places(member: Member, stream: BinaryIO) -> Iterator[tuple[Item, int]]:
     Raises:
         InvalidContentError: an archive that is damaged or unsafe, or holds what it must not.
     """
-    for item, start in archive.places(stream, member.desc.size, member.below):
-        if (found := _renamed(member, item)) is not None:
-            yield found, start
+    try:
+        for item, start in archive.places(stream, member.desc.size, member.below):
+            if (found := _renamed(member, item)) is not None:
+                yield found, start
+    except InvalidContentError as error:
+        raise _misplaced(member, error.message) from error
 
 
 def _renamed(member: Member, item: Item) -> Item | None:

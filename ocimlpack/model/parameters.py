@@ -84,7 +84,8 @@ def _agreed(headers: Mapping[str, Header]) -> list[Tensor]:
         if header.role is None and header.tensors:
             models.setdefault(_SPLIT.sub("", path), []).extend(parameters(header))
     first, *others = models.values() or [[]]
-    return first if all(_sum(each) == _sum(first) for each in others) else []
+    counts = _sum(first)
+    return first if all(_sum(each) == counts for each in others) else []
 
 
 def _sum(tensors: Iterable[Tensor], format: str | None = None) -> Counter[str]:

@@ -48,7 +48,7 @@ class Weights:
 
 
 def weights(
-    store: ReadableStore, members: Iterable[Member], jobs: int = 1
+    store: ReadableStore, members: Iterable[Member], jobs: int = 1, *, hidden: bool = False
 ) -> tuple[tuple[Weights, ...], tuple[str, ...]]:
     """The files with a header among an artifact's files, also those in archives.
 
@@ -58,6 +58,7 @@ def weights(
         store: where they are.
         members: the artifact's layers.
         jobs: how many layers are read at a time.
+        hidden: whether the image has more layers than these.
 
     Returns:
         The files by path; and notes on what was not looked at, each a sentence.
@@ -72,6 +73,7 @@ def weights(
     for member in members:
         if member.encoding not in {"raw", "tar"}:
             notes.append(_COMPRESSED.format(member.desc.digest))
+            hidden = hidden or member.level is not None
             continue
         stream = seekable(store, member.desc)
         if member.encoding == "raw":
@@ -83,6 +85,10 @@ def weights(
         else:
             image.append((member.level, layer))
     image.sort(key=lambda each: each[0])
+    if hidden:
+        # Where a link leads to may be in a layer that nobody has looked into.
+        for _, layer in image:
+            layer.changes.links.clear()
     merged = overlay.merge([layer for _, layer in image])
     places += [replace(each, path=path) for path, (_, each) in merged.files.items()]
     # Files of one layer share a stream, which is at one place at a time.

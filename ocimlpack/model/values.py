@@ -101,7 +101,7 @@ class Comparison:
         self._changed += changed
         self._undefined += undefined
         self._sum += total
-        self._max = max(self._max, largest)
+        self._max = max(self._max, float(largest))
 
     def result(self) -> Apart:
         """How far they are apart."""

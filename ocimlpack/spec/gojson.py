@@ -15,6 +15,9 @@ from typing import Any, Final, NoReturn
 
 from ocimlpack.errors import InputError, InvalidContentError
 
+_MAX_DEPTH: Final = 200
+"""Whoever goes through a value, part by part within parts, has not used up the stack then."""
+
 _ESCAPES: Final = str.maketrans(
     {
         "<": "\\u003c",
@@ -54,19 +57,37 @@ def decode(content: bytes, what: str) -> Any:
         what: how an error names them, such as "manifest".
 
     Raises:
-        InvalidContentError: not UTF-8 JSON, a key given twice, NaN or infinity, or nested so deep
-            that parsing it would exhaust the stack.
+        InvalidContentError: not UTF-8 JSON, a key given twice, NaN or infinity, also as a number
+            that is too large, or nested more than 200 deep.
     """
     try:
-        return json.loads(
+        value = json.loads(
             content.decode(),
             object_pairs_hook=_no_duplicates,
-            parse_constant=_no_constant,
             parse_float=_finite,
+            parse_constant=_no_constant,
         )
     except (ValueError, RecursionError) as error:
         reason = "nested too deep" if isinstance(error, RecursionError) else str(error)
         raise InvalidContentError(f"{what} is not valid JSON: {reason}") from error
+    if _is_too_deep(value):
+        raise InvalidContentError(f"{what} is not valid JSON: nested too deep")
+    return value
+
+
+def _is_too_deep(value: Any) -> bool:
+    level = [value]
+    for _ in range(_MAX_DEPTH):
+        level = [
+            inner
+            for each in level
+            if isinstance(each, dict | list)
+            for inner in (each.values() if isinstance(each, dict) else each)
+            if isinstance(inner, dict | list)
+        ]
+        if not level:
+            return False
+    return True
 
 
 def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

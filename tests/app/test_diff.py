@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import gzip
 import json
 import struct
 from collections.abc import Mapping
@@ -12,6 +13,9 @@ import ocimlpack
 from ocimlpack.cli import render
 from ocimlpack.model import layers
 from ocimlpack.progress import Event, Warned
+from ocimlpack.spec.digest import Digest
+from ocimlpack.spec.mediatypes import OCI_CONFIG, OCI_INDEX, OCI_LAYER, OCI_MANIFEST
+from tests.app.test_tensors import layer
 from tests.model.torch_files import checkpoint, dictionary, tensor
 from tests.model.weights import framed, gguf, safetensors, write
 
@@ -43,6 +47,35 @@ B: Tensors = {
     "typed": ("F16", (2,), struct.pack("<2e", 1, 3)),
     "new": ("F32", (), floats(1)),
 }
+
+
+def write_image(folder: Path, *layers: bytes) -> str:
+    """An image of these layers, in a layout; where that is."""
+    blobs = folder / "blobs" / "sha256"
+    blobs.mkdir(parents=True)
+
+    def put(content: bytes, type: str) -> dict[str, Any]:
+        digest = Digest.of(content)
+        (blobs / digest.hex).write_bytes(content)
+        return {"mediaType": type, "digest": str(digest), "size": len(content)}
+
+    content = [
+        put(each, f"{OCI_LAYER}+gzip" if each.startswith(b"\x1f\x8b") else OCI_LAYER)
+        for each in layers
+    ]
+    config = {"rootfs": {"type": "layers", "diff_ids": [each["digest"] for each in content]}}
+    manifest = {
+        "schemaVersion": 2,
+        "mediaType": OCI_MANIFEST,
+        "config": put(json.dumps(config).encode(), OCI_CONFIG),
+        "layers": content,
+    }
+    root = put(json.dumps(manifest).encode(), OCI_MANIFEST)
+    root["annotations"] = {"org.opencontainers.image.ref.name": "x"}
+    (folder / "oci-layout").write_text('{"imageLayoutVersion": "1.0.0"}')
+    index = {"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": [root]}
+    (folder / "index.json").write_text(json.dumps(index))
+    return f"oci:{folder}:x"
 
 
 @pytest.fixture
@@ -264,6 +297,46 @@ def test_the_result_is_json(a: Path, b: Path) -> None:
     assert changed["a"]["digest"].startswith("sha256:")
     tensor = next(each for each in found["tensors"] if each["name"] == "shaped")
     assert (tensor["a"]["tensor"]["shape"], tensor["b"]["tensor"]["shape"]) == ([1], [2])
+
+
+def test_links_of_an_image_lead_into_layers_below(tmp_path: Path) -> None:
+    def image(name: str, base: float, top: float) -> str:
+        return write_image(
+            tmp_path / name,
+            layer({"models/base.safetensors": weights({"w": ("F32", (1,), floats(base))})}),
+            layer(
+                {"models/top.safetensors": weights({"w": ("F32", (1,), floats(top))})},
+                {"models/linked.safetensors": "base.safetensors"},
+            ),
+        )
+
+    one = image("one", 1, 1)
+    found = ocimlpack.diff(one, image("two", 1, 2))
+    assert states(found) == {"top.safetensors": "changed"}
+    assert tensors(found) == {"w": "changed"}
+    found = ocimlpack.diff(one, image("three", 2, 1))
+    assert states(found) == {"base.safetensors": "changed", "linked.safetensors": "changed"}
+    assert [(each.name, each.state) for each in found.tensors] == [("w", "changed")] * 2
+
+
+def test_links_into_a_compressed_layer_lead_nowhere_that_is_known(tmp_path: Path) -> None:
+    def image(name: str, number: float) -> str:
+        raw = weights({"w": ("F32", (1,), floats(number))})
+        links = {"models/linked.safetensors": "base.safetensors"}
+        return write_image(
+            tmp_path / name,
+            gzip.compress(layer({"models/base.safetensors": raw})),
+            layer({"models/top.safetensors": raw}, links),
+        )
+
+    one = image("one", 1)
+    found = ocimlpack.inspect(one, tensors=True)
+    assert [each.path for each in found.weights or ()] == ["top.safetensors"]
+    assert [note.endswith("so weights in it are not looked at") for note in found.notes] == [True]
+    difference = ocimlpack.diff(one, image("two", 2))
+    assert set(states(difference)) == {f"{n}.safetensors" for n in ("base", "linked", "top")}
+    assert [each.a.path for each in difference.tensors if each.a] == ["top.safetensors"]
+    assert [note[:2] for note in difference.notes] == ["A:", "B:"]
 
 
 def test_what_is_not_there_is_not_found(a: Path) -> None:

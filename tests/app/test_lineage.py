@@ -113,6 +113,16 @@ def test_without_a_base_there_have_to_be_two(model: Path) -> None:
         ocimlpack.diff("one:1")
 
 
+@pytest.mark.parametrize("name", ["{}", "./tiny", "oci:{}/layout:1", "minilm:1", "hf:a/b", "?"])
+def test_a_base_is_not_looked_for_where_a_stranger_s_model_says(
+    model: Path, layout: str, name: str
+) -> None:
+    said = {BASE_NAME: name.format(model), BASE_DIGEST: DIGEST}
+    ocimlpack.pack(model, f"{layout}:1", annotations=said)
+    with pytest.raises(ocimlpack.InvalidContentError, match="recorded base"):
+        ocimlpack.diff(f"{layout}:1")
+
+
 def test_a_base_that_is_gone_is_not_found(model: Path) -> None:
     ocimlpack.pack(model, "two:1", base=f"one@{DIGEST}")
     with pytest.raises(ocimlpack.NotFoundError):

@@ -236,6 +236,12 @@ def test_compressed_archives_are_not_looked_into(folder: Path, scripted: Scripte
     assert f"the layer {layer} is compressed, so weights in it are not looked at" in found.notes
 
 
+def test_an_archive_that_is_damaged_is_named(scripted: ScriptedRegistry) -> None:
+    reference = store(scripted, {"weights": b"x" * 2000}, type=TAR)
+    with pytest.raises(ocimlpack.InvalidContentError, match=f"archive {digest_of(b'weights')}: "):
+        ocimlpack.inspect(reference, tensors=True)
+
+
 def layer(files: Mapping[str, bytes | None], links: Mapping[str, str] | None = None) -> bytes:
     """A layer of an image: files, and symbolic links."""
     raw = io.BytesIO()

@@ -145,6 +145,12 @@ def test_values_are_shown_beside_the_tensors_the_largest_first(app: App, run: Ru
     ]
 
 
+def test_very_long_names_and_shapes_are_cut(app: App, run: Run) -> None:
+    long = tensor("added", "t" * 5000, None, place("float32", *(1,) * 5000))
+    app.answers["diff"] = replace(FOUND, tensors=(long,))
+    assert len(run("diff", "a", "b").stdout.splitlines()[-1]) < 400
+
+
 def test_of_very_many_tensors_the_first_are_shown(app: App, run: Run) -> None:
     many = tuple(tensor("added", f"t{n}", None, place("float32", 2)) for n in range(50))
     app.answers["diff"] = replace(FOUND, tensors=many)

@@ -100,6 +100,27 @@ def test_inspect_lists_tensors_then_facts_then_totals(app: App, run: Run) -> Non
     assert "b.onnx seems to be damaged: it has no graph" in ran.stderr
 
 
+def test_one_long_name_does_not_make_all_lines_long(app: App, run: Run) -> None:
+    tensors = tuple(
+        InspectedTensor("t" * 60_000 if n == 0 else f"t{n}", "float32", (1,) * 30_000, 1, 4)
+        for n in range(20)
+    )
+    long = replace(WEIGHTS[0], path="p" * 60_000, tensors=tensors, types={"float32": 20})
+    app.answers["inspect"] = replace(FOUND, weights=(long,))
+    lines = run("inspect", "m", "--tensors").stdout.splitlines()
+    assert max(map(len, lines[:21])) < 600
+    assert lines[1].split("  ")[1] == "t" * 160 + "…"
+
+
+def test_numbers_that_are_too_long_for_a_number_are_text(app: App, run: Run) -> None:
+    digits = "9" * 5000
+    app.answers["inspect"] = replace(FOUND, facts={"parameters": digits, "tensors": "1234"})
+    ran = run("inspect", "m")
+    assert ran.code == 0
+    assert digits in ran.stdout
+    assert "1,234" in ran.stdout
+
+
 def test_inspect_prints_tensors_as_json(app: App, run: Run) -> None:
     app.answers["inspect"] = replace(FOUND, weights=WEIGHTS)
     found = json.loads(run("inspect", "m", "--tensors", "--json").stdout)

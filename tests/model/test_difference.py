@@ -1,8 +1,12 @@
 from __future__ import annotations
 
+from collections.abc import Set
+
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ocimlpack.model import difference
 from ocimlpack.model.difference import (
     File,
     TensorPair,
@@ -92,6 +96,21 @@ def test_what_may_be_in_an_archive_that_differs_is_not_known_either() -> None:
     }
     assert states(files, [every]) == {"docs/a": "unknown", "docsy": "unknown", "e": "added"}
     assert states([*files, docs], [docs]) == {"docs/a": "removed", "docsy": "removed"}
+
+
+def test_very_many_files_are_compared_in_one_go(monkeypatch: pytest.MonkeyPatch) -> None:
+    looked = 0
+    original = difference._may_be_in
+
+    def counted(folders: Set[str], path: str) -> bool:
+        nonlocal looked
+        looked += 1 + len(folders)
+        return original(folders, path)
+
+    monkeypatch.setattr(difference, "_may_be_in", counted)
+    a, b = ([file(f"{side}/{n}", f"{side}{n}") for n in range(500)] for side in "ab")
+    assert set(states(a, b).values()) == {"added", "removed"}
+    assert looked == 1000
 
 
 def test_fields_are_compared_in_the_order_given() -> None:

@@ -125,6 +125,7 @@ def test_a_custom_artifact_has_none(tmp_path: Path) -> None:
         ({"opset": " 17 \n", "tensors": 3}, {"opset": "17", "tensors": "3"}),
         ({"task": "a\x1bb", "library": "x" * 1001, "opset": ""}, {}),
         ({"tensors": 0, "parameters": True, "contextLength": -1, "other": "x"}, {}),
+        ({"contextLength": 10**4000}, {}),
         ({"task": ["x"], "library": None, "baseModel": 1.5}, {}),
     ],
 )

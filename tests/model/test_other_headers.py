@@ -269,7 +269,7 @@ def test_a_dataset_of_hdf5_has_a_shape_and_a_place() -> None:
         (h5(dataset(at=10_000), 3), "lies outside the file"),
         (h5(dataset(size=23), 3), "lies outside the file"),
         (h5(dataset(shape=(2**40, 2**40)), 3), "more numbers than can be"),
-        (h5(h5_message(1, b"\x01\xff"), 1), "its part '' is damaged"),
+        (h5(h5_message(1, b"\x01\x20"), 1), "its part '' is damaged"),
         (h5(h5_message(17, struct.pack("<QQ", 8, 8))), "a group's names are damaged"),
         (h5(h5_message(17, struct.pack("<QQ", 2**62, 2**62))), "refers to what is not in it"),
         (h5(h5_message(16, struct.pack("<QQ", 112, 24)), 9), "header is damaged"),
@@ -500,9 +500,9 @@ def test_tensors_are_bounded_in_number_and_in_the_length_of_their_names(
 
 def test_names_that_begin_alike_do_not_fill_memory() -> None:
     value = variable(1, 4)
-    first = varint(0) + varint(60_000) + varint(len(value)) + b"x" * 60_000 + value
+    first = varint(0) + varint(4000) + varint(len(value)) + b"x" * 4000 + value
     more = b"".join(
-        varint(60_000) + varint(5) + varint(len(value)) + b"%05d" % n + value for n in range(5000)
+        varint(4000) + varint(5) + varint(len(value)) + b"%05d" % n + value for n in range(5000)
     )
     data = first + more + struct.pack("<II", 0, 1)
     block = entries([(b"~", varint(0) + varint(len(data)))])

@@ -44,6 +44,11 @@ def test_text_that_is_no_unicode_is_bad_input() -> None:
         encode({"name": "caf\udce9.bin"})
 
 
+def test_json_may_be_nested() -> None:
+    content = b'{"a":[' * 100 + b"1" + b"]}" * 100
+    assert encode(decode(content, "it")) == content
+
+
 @pytest.mark.parametrize(
     "content",
     [
@@ -64,6 +69,8 @@ def test_text_that_is_no_unicode_is_bad_input() -> None:
         b"[" * 200_000,
         b'{"a":' * 100_000,
         b'{"a":' + b"9" * 5000 + b"}",
+        b"[" * 201 + b"]" * 201,
+        b'[1,{"a":2},' + b'{"a":[' * 100 + b"]}" * 100 + b"]",
         b"<html>",
     ],
 )

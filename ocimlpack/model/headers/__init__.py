@@ -20,8 +20,12 @@ MAX_PARAMETERS: Final = 2**63 - 1
 MAX_TENSORS: Final = 100_000
 """The largest models have some ten thousand in a file."""
 
-_MAX_LETTERS: Final = 16 * 1024 * 1024
-_MAX_DIMENSIONS: Final = 64
+MAX_DIMENSIONS: Final = 64
+"""NumPy's own limit; the tensors of models have some six."""
+
+MAX_LETTERS: Final = 16 * 1024 * 1024
+"""Characters of all names in a file."""
+
 _STATE: Final = re.compile(
     r"(?:^|\.)optim(?:izers?(?:_\w+)?)?\.|\.(?:(?:max_)?exp_avg(?:_sq)?|momentum_buffer)$",
     re.IGNORECASE,
@@ -95,13 +99,13 @@ class Tensors(dict[str, Tensor]):
         Raises:
             InvalidContentError: there are too many, or their names are too long.
         """
-        if not name or name in self:
+        while not name or name in self:
             name = f"{name}#{len(self)}"
         self._letters += len(name)
-        if len(self) >= MAX_TENSORS or self._letters > _MAX_LETTERS:
+        if len(self) >= MAX_TENSORS or self._letters > MAX_LETTERS:
             raise InvalidContentError(
                 f"it has more than {MAX_TENSORS:,} tensors, or names of more than "
-                f"{_MAX_LETTERS:,} characters"
+                f"{MAX_LETTERS:,} characters"
             )
         self[name] = tensor
 
@@ -134,7 +138,7 @@ def is_shape(value: object) -> TypeGuard[tuple[int, ...]]:
     """Whether a stranger's value is a shape: a tuple of whole numbers that sizes can be."""
     return (
         isinstance(value, tuple)
-        and len(value) <= _MAX_DIMENSIONS
+        and len(value) <= MAX_DIMENSIONS
         # `type` instead of `isinstance`: true and false are whole numbers to Python.
         and all(type(each) is int and 0 <= each <= MAX_PARAMETERS for each in value)
     )
@@ -152,3 +156,18 @@ def short_facts(pairs: Iterable[tuple[str, object]]) -> dict[str, str]:
         if text and len(facts) < _MAX_FACTS:
             facts[name[:_MAX_FACT]] = text if len(text) <= _MAX_FACT else f"{text[:_MAX_FACT]}…"
     return facts
+
+
+def listed(items: Iterable[object]) -> str:
+    """Items as one fact, separated by commas: no more of them than a fact has room for.
+
+    A few bytes of a file may be the name of everything that is in it.
+    """
+    parts: list[str] = []
+    length = 0
+    for each in items:
+        parts.append(str(each)[: _MAX_FACT + 1])
+        length += len(parts[-1]) + 2
+        if length > _MAX_FACT + 2:
+            break
+    return ", ".join(parts)

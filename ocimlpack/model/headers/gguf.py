@@ -10,10 +10,17 @@ import struct
 from typing import BinaryIO, Final, NamedTuple
 
 from ocimlpack.errors import InvalidContentError
-from ocimlpack.model.headers import Header, Tensor, count, ggml, short_facts
+from ocimlpack.model.headers import (
+    MAX_LETTERS,
+    MAX_TENSORS,
+    Header,
+    Tensor,
+    count,
+    ggml,
+    short_facts,
+)
 
 _MAX_HEADER: Final = 100_000_000
-_MAX_TENSORS: Final = 100_000
 _MAX_PAIRS: Final = 100_000
 _KEPT_TEXT: Final = 65_536
 """Characters: templates may be long, and nothing is made of them."""
@@ -63,7 +70,7 @@ def read(stream: BinaryIO, size: int) -> Header:
         InvalidContentError: it is malformed, or of a version that isn't known.
     """
     reader = _Reader(stream, size)
-    tensors, pairs = reader.count("tensors", _MAX_TENSORS), reader.count("keys", _MAX_PAIRS)
+    tensors, pairs = reader.count("tensors", MAX_TENSORS), reader.count("keys", _MAX_PAIRS)
     values: dict[str, Scalar] = {}
     arrays: dict[str, int] = {}
     for _ in range(pairs):
@@ -174,6 +181,7 @@ class _Reader:
     def __init__(self, stream: BinaryIO, size: int) -> None:
         self._stream = stream
         self._limit = min(size, _MAX_HEADER)
+        self._letters = MAX_LETTERS
         self._order = "<"
         self.at = 0
         if self._bytes(4) != b"GGUF":
@@ -206,7 +214,7 @@ class _Reader:
         length = self.length()
         if length > _MAX_NAME:
             raise InvalidContentError(f"a {what} in its header has {length:,} bytes")
-        return self._bytes(length).decode("utf-8", "replace")
+        return self._kept(length)
 
     def value(self) -> Scalar | _Array:
         """The next typed value; of an array, which is stepped over, its length."""
@@ -216,12 +224,18 @@ class _Reader:
         if kind == _STRING:
             length = self.length()
             kept = min(length, _KEPT_TEXT)
-            text = self._bytes(kept).decode("utf-8", "replace")
+            text = self._kept(kept)
             self._skip(length - kept)
             return text
         if kind not in _SCALARS:
             raise InvalidContentError(f"its header has a value of the unknown type {kind}")
         return self._scalar(_SCALARS[kind])
+
+    def _kept(self, length: int) -> str:
+        self._letters -= length
+        if self._letters < 0:
+            raise InvalidContentError(f"its header has more than {MAX_LETTERS:,} bytes of text")
+        return self._bytes(length).decode("utf-8", "replace")
 
     def _skip_array(self) -> _Array:
         kind, length = self.number("I"), self.length()

@@ -16,7 +16,14 @@ from ocimlpack.model.headers import Tensor, UnknownFormError, count
 MAGIC: Final = b"\x89HDF\r\n\x1a\n"
 
 _MAX_OBJECTS: Final = 100_000
-_MAX_MESSAGES: Final = 10_000
+_MAX_MESSAGES: Final = 1_000_000
+_MAX_READ: Final = 512 * 1024 * 1024
+"""Bytes: the same ones may be a part of everything that is in the file."""
+
+_MAX_RANK: Final = 32
+"""H5S_MAX_RANK of the library."""
+
+_MAX_IN_HEAP: Final = 65536
 _MAX_BLOCK: Final = 4 * 1024 * 1024
 _MAX_DEPTH: Final = 32
 _MAX_NAME: Final = 4096
@@ -60,6 +67,8 @@ class Hdf5:
         self._stream = stream
         self._size = size
         self._left = _MAX_OBJECTS
+        self._messages_left = _MAX_MESSAGES
+        self._bytes_left = _MAX_READ
         begin = self._exactly(0, 16)
         if not begin.startswith(MAGIC):
             raise InvalidContentError("it does not begin as an HDF5 file")
@@ -84,12 +93,12 @@ class Hdf5:
             if path is None:
                 waiting.pop()
                 continue
-            if address in seen:
-                continue  # a name that leads to what has another name as well
-            seen.add(address)
             self._left -= 1
             if self._left < 0:
                 raise InvalidContentError(f"it has more than {_MAX_OBJECTS:,} parts")
+            if address in seen:
+                continue  # a name that leads to what has another name as well
+            seen.add(address)
             found, table = self._object(path, address)
             yield found
             if table is not None:
@@ -99,7 +108,7 @@ class Hdf5:
 
     def text(self, attribute: Attribute, limit: int) -> str | None:
         """An attribute that is one text; None for any other, and for one longer than `limit`."""
-        kind = attribute.type[0] & 15
+        kind = attribute.type[0] & 15 if attribute.type else None
         content = attribute.data
         if kind == _VARIABLE and len(content) == 16:
             length, address, index = struct.unpack("<IQI", content)
@@ -158,7 +167,7 @@ class Hdf5:
         if version != 1:
             raise UnknownFormError("an object's header is of a form that isn't known")
         blocks = [(address + 16, length)]
-        left = min(number, _MAX_MESSAGES)
+        left = number
         seen = set()
         while blocks and left:
             at, length = blocks.pop(0)
@@ -178,6 +187,9 @@ class Hdf5:
                     yield type, content
                 place += 8 + size
                 left -= 1
+                self._messages_left -= 1
+                if self._messages_left < 0:
+                    raise InvalidContentError("its parts say more than can be")
 
     def _children(self, path: str, tree: int, heap: int) -> Iterator[tuple[str, int]]:
         """The names in a group, and where their objects are."""
@@ -223,7 +235,9 @@ class Hdf5:
         if signature != b"GCOL":
             raise InvalidContentError("an attribute is damaged")
         at, end = address + 16, address + size
-        while at + 16 <= end:
+        for _ in range(_MAX_IN_HEAP):
+            if at + 16 > end:
+                break
             number, length = struct.unpack("<HxxxxxxQ", self._at(at, 16))
             if number == index:
                 return self._at(at + 16, length) if length <= limit else b""
@@ -238,6 +252,9 @@ class Hdf5:
     def _exactly(self, at: int, length: int) -> bytes:
         if length > _MAX_BLOCK or at + length > self._size:
             raise InvalidContentError("it refers to what is not in it; was it downloaded whole?")
+        self._bytes_left -= length
+        if self._bytes_left < 0:
+            raise InvalidContentError("its parts say more than can be")
         self._stream.seek(at)
         content = self._stream.read(length)
         if len(content) != length:
@@ -247,6 +264,8 @@ class Hdf5:
 
 def _shape(content: bytes) -> tuple[int, ...]:
     version, rank = content[0], content[1]
+    if rank > _MAX_RANK:
+        raise InvalidContentError(f"a tensor has {rank} dimensions")
     return tuple(struct.unpack_from(f"<{rank}Q", content, 8 if version == 1 else 4))
 
 

@@ -11,7 +11,7 @@ import struct
 from typing import BinaryIO, Final
 
 from ocimlpack.errors import InvalidContentError
-from ocimlpack.model.headers import Header, Tensor, Tensors, count, short_facts
+from ocimlpack.model.headers import MAX_DIMENSIONS, Header, Tensor, Tensors, count, short_facts
 from ocimlpack.model.headers.zip_archive import Member, ZipArchive
 
 _MAGIC: Final = b"\x93NUMPY"
@@ -42,17 +42,21 @@ def read(stream: BinaryIO, size: int) -> Header:
 
 def _from_archive(archive: ZipArchive) -> Header:
     tensors = Tensors()
+    facts: dict[str, str] = {}
     for name, member in archive.members.items():
         if name.endswith(".npy"):
             start = archive.start(member) if member.is_stored else None
             try:
-                _, tensor = _array(_head(archive, member), member.size, start)
+                said, tensor = _array(_head(archive, member), member.size, start)
             except InvalidContentError as error:
                 raise InvalidContentError(f"its array {name!r:.80}: {error.message}") from error
             tensors.add(name.removesuffix(".npy"), tensor)
+            # Of one dimension there is one order only.
+            if said["numpy.order"] != "C" and len(tensor.shape) > 1:
+                facts = {"numpy.order": said["numpy.order"]}
     if not tensors:
         raise InvalidContentError("it has no arrays")
-    return Header(tensors)
+    return Header(tensors, facts=facts)
 
 
 def _head(archive: ZipArchive, member: Member) -> bytes:
@@ -86,7 +90,7 @@ def _array(head: bytes, size: int, start: int | None) -> tuple[dict[str, str], T
     if kind is None or shape is None:
         raise InvalidContentError("its header has no type or no shape")
     parts = [each.strip().rstrip("L") for each in shape[1].split(",") if each.strip()]
-    if len(parts) > 64 or any(not each.isdigit() or len(each) > 19 for each in parts):
+    if len(parts) > MAX_DIMENSIONS or any(not each.isdigit() or len(each) > 19 for each in parts):
         raise InvalidContentError("its shape can't be read")
     sizes = tuple(int(each) for each in parts)
     numbers = count(sizes)

@@ -8,11 +8,20 @@ https://github.com/joblib/joblib/blob/main/joblib/numpy_pickle.py.
 from __future__ import annotations
 
 import io
+import re
 import zlib
 from typing import Any, BinaryIO, Final, cast
 
 from ocimlpack.errors import InvalidContentError
-from ocimlpack.model.headers import Header, Tensor, Tensors, count, is_shape, short_facts
+from ocimlpack.model.headers import (
+    Header,
+    Tensor,
+    Tensors,
+    count,
+    is_shape,
+    listed,
+    short_facts,
+)
 from ocimlpack.model.headers.npy import dtype
 from ocimlpack.model.headers.pickles import Global, Lump, Made, Steps, TooLongError, named
 
@@ -28,6 +37,8 @@ _WRAPPER: Final = ("joblib.numpy_pickle", "NumpyArrayWrapper")
 _USUAL: Final = frozenset({"numpy", "scipy", "sklearn", "joblib", "collections"})
 _DTYPE: Final = Global("numpy", "dtype")
 _ARRAY_MODULES: Final = ("numpy.core.", "numpy._core.")
+_SIZED: Final = re.compile(r"[<>|=]?([a-zA-Z])([0-9]{1,9})")
+"""A type with the size of an element: of text in characters of four bytes, of all else in bytes."""
 
 
 def read(stream: BinaryIO, size: int) -> Header:
@@ -69,17 +80,17 @@ def _facts(value: Any, steps: _Objects) -> list[tuple[str, object]]:
     found: list[tuple[str, object]] = []
     what = _class(value)
     found.append(("class", what or type(value).__name__))
-    classes: dict[str, None] = {}
+    classes: dict[Global, None] = {}
     versions: dict[str, None] = {}
     for _, made in named(value):
         inner = _class(made)
         if inner and inner.module.startswith("sklearn."):
-            classes[str(inner)] = None
+            classes[inner] = None
         if isinstance(made.state, dict):
             version = made.state.get("_sklearn_version")
             versions |= {version: None} if isinstance(version, str) else {}
-    found.append(("sklearn.version", ", ".join(versions)))
-    found.append(("classes", ", ".join(classes)))
+    found.append(("sklearn.version", listed(versions)))
+    found.append(("classes", listed(classes)))
     found.append(("imports", _imports(steps)))
     return found
 
@@ -87,7 +98,7 @@ def _facts(value: Any, steps: _Objects) -> list[tuple[str, object]]:
 def _imports(steps: Steps) -> str:
     """What loading the pickle would import; what is in most of them comes last."""
     rest = sorted(steps.globals, key=lambda each: each.module.partition(".")[0] in _USUAL)
-    return ", ".join(map(str, rest))
+    return listed(rest)
 
 
 def _class(value: Any) -> Global | None:
@@ -138,9 +149,9 @@ class _Objects(Steps):
         if self._is_nested:
             raise InvalidContentError("its arrays are nested too deep")
         inner = _Objects(self.stream, self.size)
-        inner.at, inner.left, inner._is_nested = self.at, self.left, True
+        inner.at, inner.left, inner.kept, inner._is_nested = self.at, self.left, self.kept, True
         inner.follow()
-        self.at, self.left = inner.at, inner.left
+        self.at, self.left, self.kept = inner.at, inner.left, inner.kept
         self.globals |= inner.globals
 
 
@@ -193,11 +204,8 @@ def _width(value: Any) -> int | None:
     said = _dtype(value)
     if said is None or said[1] is not None:
         return said[1] if said else None
-    text = value.args[0]
-    digits = text.lstrip("<>|=")[1:]
-    if digits.isdigit() and len(digits) <= 9:
-        return int(digits) * (4 if text.lstrip("<>|=")[0] == "U" else 1)
-    return None
+    match = _SIZED.fullmatch(value.args[0])
+    return int(match[2]) * (4 if match[1] == "U" else 1) if match else None
 
 
 def _unpacked(begin: bytes, stream: BinaryIO) -> _Unpacking | None:
@@ -253,10 +261,18 @@ class _Unpacking(io.RawIOBase):
 
     def readline(self, size: int | None = -1) -> bytes:
         """The next line, at most `size` bytes of it."""
-        line = b""
-        while len(line) < (size or 0) and not line.endswith(b"\n") and (byte := self.read(1)):
-            line += byte
-        return line
+        parts: list[bytes] = []
+        left = size or 0
+        while left > 0 and not (parts and parts[-1].endswith(b"\n")):
+            place = self._at - self._begin
+            end = self._rest.find(b"\n", place, place + left) + 1
+            chunk = self._rest[place : end or place + left]
+            if not chunk and not self._next():
+                break
+            parts.append(chunk)
+            self._at += len(chunk)
+            left -= len(chunk)
+        return b"".join(parts)
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
         """Go forward."""

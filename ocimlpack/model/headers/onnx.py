@@ -11,12 +11,20 @@ from dataclasses import dataclass, field
 from typing import BinaryIO, Final
 
 from ocimlpack.errors import InvalidContentError
-from ocimlpack.model.headers import Header, Tensor, Tensors, count, short_facts
+from ocimlpack.model.headers import (
+    MAX_DIMENSIONS,
+    Header,
+    Tensor,
+    Tensors,
+    count,
+    listed,
+    short_facts,
+)
 from ocimlpack.model.headers.protobuf import LENGTH, VARINT, Fields
 
-_MAX_DIMENSIONS: Final = 65536
 _MAX_LISTED: Final = 256
 _MAX_FILES: Final = 10_000
+_MAX_PATH: Final = 4096
 _MAX_DEPTH: Final = 32
 
 # In ModelProto.
@@ -73,25 +81,25 @@ def read(stream: BinaryIO, size: int) -> Header:
     fields = Fields(stream, size)
     walk = _Walk(fields)
     opsets: list[str] = []
-    pairs: list[tuple[str, object]] = []
+    said: dict[str, object] = {}
     graphs = 0
     for number, wire, end in fields.walk(size):
         if number == _GRAPH and wire == LENGTH:
             graphs += 1
-            pairs += walk.graph(end)
+            said |= walk.graph(end)
         elif number == _IR_VERSION and wire == VARINT:
-            pairs.append(("ir_version", fields.varint()))
+            said["ir_version"] = fields.varint()
         elif number in _SAID and wire == LENGTH:
-            pairs.append((_SAID[number], fields.text(end)))
+            said[_SAID[number]] = fields.text(end)
         elif number == _OPSET and wire == LENGTH and len(opsets) < _MAX_LISTED:
             opsets.append(_opset(fields, end))
-        elif number == _METADATA and wire == LENGTH and len(pairs) < _MAX_LISTED:
+        elif number == _METADATA and wire == LENGTH and len(said) < _MAX_LISTED:
             pair = fields.texts(end)
-            pairs.append((f"metadata.{pair.get(_KEY, '')}", pair.get(_VALUE)))
+            said[f"metadata.{pair.get(_KEY, '')}"] = pair.get(_VALUE)
     if not graphs:
         raise InvalidContentError("it has no graph; it does not seem to be an ONNX file")
-    pairs.insert(0, ("opset", ", ".join(opsets)))
-    return Header(walk.tensors, external=frozenset(walk.external), facts=short_facts(pairs))
+    facts = short_facts([("opset", listed(opsets)), *said.items()])
+    return Header(walk.tensors, external=frozenset(walk.external), facts=facts)
 
 
 def _opset(fields: Fields, end: int) -> str:
@@ -135,7 +143,7 @@ class _Walk:
         self.tensors = Tensors()
         self.external: set[str] = set()
 
-    def graph(self, end: int, depth: int = 0) -> list[tuple[str, object]]:
+    def graph(self, end: int, depth: int = 0) -> dict[str, object]:
         """Go through a graph.
 
         Returns:
@@ -164,11 +172,11 @@ class _Walk:
             elif number in {_INPUT, _OUTPUT}:
                 said[number].append(fields.texts(stop).get(1, ""))
         inputs = [name for name in said[_INPUT] if name not in own]
-        return [
-            ("graph", "".join(said[_GRAPH_NAME][:1])),
-            ("inputs", ", ".join(inputs)),
-            ("outputs", ", ".join(said[_OUTPUT])),
-        ]
+        return {
+            "graph": "".join(said[_GRAPH_NAME][:1]),
+            "inputs": listed(inputs),
+            "outputs": listed(said[_OUTPUT]),
+        }
 
     def _node(self, end: int, depth: int) -> None:
         fields = self._fields
@@ -198,7 +206,7 @@ class _Walk:
             if number == _DIMS and wire == VARINT:
                 found.shape.append(fields.varint())
             elif number == _DIMS and wire == LENGTH:
-                while fields.at < stop and len(found.shape) <= _MAX_DIMENSIONS:
+                while fields.at < stop and len(found.shape) <= MAX_DIMENSIONS:
                     found.shape.append(fields.varint())
             elif number == _DATA_TYPE and wire == VARINT:
                 found.kind = fields.varint()
@@ -212,7 +220,7 @@ class _Walk:
                     self.external.add(_inside(pair.get(_VALUE, "")))
                     if len(self.external) > _MAX_FILES:
                         raise InvalidContentError(f"its data are in more than {_MAX_FILES:,} files")
-            if len(found.shape) > _MAX_DIMENSIONS:
+            if len(found.shape) > MAX_DIMENSIONS:
                 raise InvalidContentError("a tensor has more dimensions than can be")
         return found
 
@@ -223,6 +231,6 @@ def _inside(location: str) -> str:
     Raises:
         InvalidContentError: it leads anywhere else.
     """
-    if _OUTSIDE.match(location):
+    if len(location) > _MAX_PATH or _OUTSIDE.match(location):
         raise InvalidContentError(f"its data are outside its folder, in {location!r:.80}")
     return location

@@ -22,7 +22,7 @@ _KEPT: Final = 4096
 
 _MAX_KEPT: Final = 16 * 1024 * 1024
 _MAX_DIGITS: Final = 64
-_MAX_NESTING: Final = 64
+_MAX_NESTING: Final = 128
 _MAX_PATH: Final = 1000
 
 
@@ -89,6 +89,7 @@ class Steps:
         at: where in the stream the next opcode is; behind the pickle's end once it was followed.
         globals: everything that it names to import, in order.
         left: how many steps may still be taken.
+        kept: how many bytes of text were taken in.
     """
 
     def __init__(self, stream: BinaryIO, size: int, at: int = 0) -> None:
@@ -100,7 +101,7 @@ class Steps:
         self.left = _MAX_STEPS
         self._stack: list[Any] = []
         self._memo: dict[int, Any] = {}
-        self._kept = 0
+        self.kept = 0
 
     def follow(self) -> Any:
         """Go through the pickle.
@@ -122,7 +123,7 @@ class Steps:
             if step is None:
                 raise InvalidContentError("it is not a pickle, or a damaged one")
             step(self)
-        raise TooLongError(f"its pickle has more than {_MAX_STEPS:,} steps")
+        raise _too_many_steps()
 
     def built(self, made: Made) -> None:
         """Something was given its state; formats that keep bytes behind that step over them."""
@@ -156,8 +157,8 @@ class Steps:
         return content[:-1].decode("utf-8", "replace").removesuffix("\r")
 
     def _keep(self, length: int) -> None:
-        self._kept += length
-        if self._kept > _MAX_KEPT:
+        self.kept += length
+        if self.kept > _MAX_KEPT:
             raise TooLongError(f"its pickle has more than {_MAX_KEPT:,} bytes of text")
 
     def _bytes(self, length: int) -> bytes | Lump:
@@ -209,7 +210,20 @@ class Steps:
 
     def _call(self, what: Any, args: Any) -> None:
         args = args if isinstance(args, tuple) else ()
-        self._push(Made(what, args, items=_pairs(args) if what == _ORDERED else None))
+        self._push(Made(what, args, items=self._pairs(args) if what == _ORDERED else None))
+
+    def _pairs(self, args: tuple[Any, ...]) -> dict[str | int, Any] | None:
+        """What an ordered dictionary is made from: Python 2 gave it a list of pairs."""
+        listed = args[0] if args and isinstance(args[0], list) else []
+        # One list may be given to any number of calls, so its items count as steps.
+        self.left -= len(listed)
+        if self.left < 0:
+            raise _too_many_steps()
+        return {
+            each[0]: each[1]
+            for each in listed
+            if isinstance(each, list | tuple) and len(each) == 2 and isinstance(each[0], str | int)
+        } or None
 
     def _build(self) -> None:
         state = self._pop()
@@ -366,14 +380,8 @@ _STEPS: Final[dict[int, Step]] = {
 }
 
 
-def _pairs(args: tuple[Any, ...]) -> dict[str | int, Any] | None:
-    """What an ordered dictionary is made from: Python 2 gave it a list of pairs."""
-    listed = args[0] if args else None
-    return {
-        each[0]: each[1]
-        for each in (listed if isinstance(listed, list) else ())
-        if isinstance(each, list | tuple) and len(each) == 2 and isinstance(each[0], str | int)
-    } or None
+def _too_many_steps() -> TooLongError:
+    return TooLongError(f"its pickle has more than {_MAX_STEPS:,} steps")
 
 
 def _index(text: str) -> int:
@@ -404,8 +412,10 @@ def named(value: Any) -> Iterator[tuple[str, Made]]:
 def _within(path: str, value: Any) -> Iterator[tuple[str, Any]]:
     """What is in a value and may have something in it, with its path."""
     if isinstance(value, Made):
+        # Not what is in these at once: any number of objects may have one state, or be another's.
         for each in (value.state, value.items, value.parts):
-            yield from _within(path, each)
+            if isinstance(each, Made | dict | list | tuple):
+                yield path, each
     elif isinstance(value, dict | list | tuple):
         pairs = value.items() if isinstance(value, dict) else enumerate(value)
         for key, part in pairs:

@@ -91,11 +91,11 @@ class Fields:
         return raw
 
     def texts(self, end: int) -> dict[int, str]:
-        """The fields of a message that are short texts, the last of each number."""
+        """The first two fields of a message by their numbers, as far as they are short texts."""
         return {
             number: self.text(stop)
             for number, wire, stop in self.walk(end)
-            if wire == LENGTH and stop - self.at <= _MAX_TEXT
+            if wire == LENGTH and number <= 2 and stop - self.at <= _MAX_TEXT
         }
 
     def _seek(self, place: int) -> None:

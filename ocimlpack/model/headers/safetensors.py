@@ -9,7 +9,7 @@ import struct
 from typing import Any, BinaryIO, Final, TypeGuard
 
 from ocimlpack.errors import InvalidContentError
-from ocimlpack.model.headers import Header, Tensor, count, short_facts
+from ocimlpack.model.headers import MAX_PARAMETERS, Header, Tensor, count, short_facts
 from ocimlpack.spec.gojson import decode
 
 MAX_HEADER: Final = 100_000_000
@@ -82,9 +82,9 @@ def _tensor(name: str, item: Any, data: int) -> tuple[Tensor, tuple[int, int]]:
     if not isinstance(kind, str) or not _is_list(shape) or not _is_list(span) or len(span) != 2:
         raise InvalidContentError(f"tensor {name!r:.80} lacks a type, a shape or its place")
     numbers = count(shape)
-    if numbers is None:
+    if numbers is None or max(*shape, *span) > MAX_PARAMETERS:
         raise InvalidContentError(f"tensor {name!r:.80} has more numbers than can be")
-    precision, bits = _TYPES.get(kind, (kind.lower(), None))
+    precision, bits = _TYPES.get(kind, (kind.lower()[:40], None))
     if bits is not None and (span[1] - span[0]) * 8 != numbers * bits:
         raise InvalidContentError(f"tensor {name!r:.80} takes more or less room than its shape")
     begin, end = span

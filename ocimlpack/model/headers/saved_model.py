@@ -14,10 +14,21 @@ from collections.abc import Iterator
 from typing import BinaryIO, Final, cast
 
 from ocimlpack.errors import InvalidContentError
-from ocimlpack.model.headers import Header, Tensor, Tensors, UnknownFormError, count, short_facts
+from ocimlpack.model.headers import (
+    MAX_DIMENSIONS,
+    Header,
+    Tensor,
+    Tensors,
+    UnknownFormError,
+    count,
+    listed,
+    short_facts,
+)
 from ocimlpack.model.headers.protobuf import LENGTH, VARINT, Fields
 
 _MAX_BLOCK: Final = 16 * 1024 * 1024
+_MAX_ENTRIES: Final = 1_000_000
+_MAX_NAME: Final = 4096
 _MAX_LISTED: Final = 64
 
 # In SavedModel, MetaGraphDef, MetaInfoDef and SignatureDef.
@@ -96,8 +107,8 @@ def _from_model(stream: BinaryIO, size: int) -> Header:
     if not graphs:
         raise InvalidContentError("it has no graph; it does not seem to be a SavedModel")
     facts: list[tuple[str, object]] = [
-        ("tensorflow.version", ", ".join(versions)),
-        ("tensorflow.tags", ", ".join(tags)),
+        ("tensorflow.version", listed(versions)),
+        ("tensorflow.tags", listed(tags)),
         *((f"signature.{name}", said) for name, said in signatures.items()),
     ]
     return Header({}, facts=short_facts(facts))
@@ -114,7 +125,7 @@ def _signature(fields: Fields, end: int) -> tuple[str, str]:
             for inner, way, to in fields.walk(stop):
                 if inner in names and way == LENGTH and len(names[inner]) < _MAX_LISTED:
                     names[inner].append(fields.texts(to).get(1, ""))
-    return name, f"{', '.join(names[_INPUTS])} -> {', '.join(names[_OUTPUTS])}"
+    return name, f"{listed(names[_INPUTS])} -> {listed(names[_OUTPUTS])}"
 
 
 def _from_index(stream: BinaryIO, size: int) -> Header:
@@ -123,9 +134,17 @@ def _from_index(stream: BinaryIO, size: int) -> Header:
     _, _, at = _handle(footer, 0)
     offset, length, _ = _handle(footer, at)
     tensors = Tensors()
+    left, end = _MAX_ENTRIES, 0
     for _, handle in _entries(_block(stream, size, offset, length)):
         begin, extent, _ = _handle(handle, 0)
+        # They lie one after the other. One that is named twice might be named a million times.
+        if begin < end:
+            raise InvalidContentError("its index is damaged")
+        end = begin + extent
         for key, value in _entries(_block(stream, size, begin, extent)):
+            left -= 1
+            if left < 0:
+                raise InvalidContentError(f"its index has more than {_MAX_ENTRIES:,} entries")
             name = key.decode("utf-8", "replace")
             # The first key is the table's own.
             if not name or _STATES.match(name):
@@ -145,6 +164,8 @@ def _variable(name: str, message: bytes) -> Tensor:
             for inner, way, stop in fields.walk(end):
                 if inner == _DIM and way == LENGTH:
                     shape.append(_extent(fields, stop))
+                    if len(shape) > MAX_DIMENSIONS:
+                        raise InvalidContentError("a variable has more dimensions than can be")
     numbers = count(shape)
     if numbers is None:
         raise InvalidContentError(f"its variable {name!r:.80} has more numbers than can be")
@@ -183,7 +204,7 @@ def _entries(block: bytes) -> Iterator[tuple[bytes, bytes]]:
         if shared > len(key) or own > _MAX_BLOCK or at + own + length > end:
             raise InvalidContentError("its index is damaged")
         key = key[:shared] + block[at : at + own]
-        if len(key) > 65536:
+        if len(key) > _MAX_NAME:
             raise InvalidContentError("a name in it is too long")
         yield key, block[at + own : at + own + length]
         at += own + length

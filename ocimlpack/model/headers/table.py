@@ -64,14 +64,14 @@ READERS: Final[Mapping[str, Reader]] = {
 }
 """By the names that `model.formats` has for formats."""
 
-# How a file begins whose name may be that of other things, too: one that begins otherwise is not
-# damaged, but something else.
 # How the names of files with a header end, where others of that format have none.
 _NAMES: Final[Mapping[str, tuple[str, ...]]] = {
     "onnx": (".onnx",),
     "tensorflow": ("saved_model.pb", "variables.index"),
 }
 
+# How a file begins whose name may be that of other things, too: one that begins otherwise is not
+# damaged, but something else.
 _PICKLES: Final = (b"\x80", b"\x78", b"\x1f\x8b", b"BZh", b"\xfd7zXZ\x00", b"\x5d\x00\x00")
 _BEGINNINGS: Final[Mapping[str, tuple[bytes, ...]]] = {
     "pt": (b"PK\x03\x04", b"\x80"),

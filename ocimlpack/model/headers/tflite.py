@@ -11,11 +11,10 @@ from collections.abc import Iterator
 from typing import BinaryIO, Final
 
 from ocimlpack.errors import InvalidContentError
-from ocimlpack.model.headers import Header, Tensor, Tensors, count, short_facts
+from ocimlpack.model.headers import MAX_DIMENSIONS, Header, Tensor, Tensors, count, short_facts
 
 _MAX_TABLES: Final = 500_000
 _MAX_TEXT: Final = 4096
-_MAX_DIMENSIONS: Final = 64
 
 # Model, SubGraph, Tensor and Buffer: the number of a field in its table.
 _VERSION, _OPERATORS, _SUBGRAPHS, _DESCRIPTION, _BUFFERS = 0, 1, 2, 3, 4
@@ -127,7 +126,7 @@ class _Tables:
             return ()
         at += self._number(at, "<I")
         length = self._number(at, "<I")
-        if length > _MAX_DIMENSIONS:
+        if length > MAX_DIMENSIONS:
             raise InvalidContentError(f"a tensor has {length:,} dimensions")
         return struct.unpack(f"<{length}i", self._exactly(at + 4, 4 * length))
 

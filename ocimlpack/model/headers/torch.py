@@ -18,12 +18,12 @@ from ocimlpack.model.headers import (
     UnknownFormError,
     count,
     is_shape,
+    listed,
     objects,
     short_facts,
 )
 from ocimlpack.model.headers.pickles import Global, Made, Persistent, Steps, named
 from ocimlpack.model.headers.zip_archive import Member, ZipArchive
-from ocimlpack.stores.range_stream import part
 
 _MAX_PICKLE: Final = 64 * 1024 * 1024
 _RECORDS: Final = {
@@ -148,6 +148,8 @@ def _places(archive: ZipArchive, prefix: str) -> dict[str, _Place]:
     if largest is None:
         return {}
     gap = largest[1] - archive.start(largest[0]) - largest[0].packed
+    if gap < 0:
+        raise InvalidContentError("its members overlap")
     found = {}
     for key, (member, end) in stored.items():
         wide = member.packed >= _WIDE and largest[0].packed < _WIDE
@@ -178,9 +180,12 @@ def _from_pickles(stream: BinaryIO, size: int) -> Header:
     places: dict[str, _Place] = {}
     at = steps.at
     for key in keys:
-        if not isinstance(key, str) or key not in widths or at + 8 > size:
+        if not isinstance(key, str) or key not in widths or key in places or at + 8 > size:
             raise InvalidContentError("its tensors lie outside what is stored")
-        (numbers,) = struct.unpack("<q", part(stream, at, 8).read(8))
+        if not widths[key]:
+            raise UnknownFormError("it has numbers of a type that isn't known")
+        stream.seek(at)
+        (numbers,) = struct.unpack("<q", stream.read(8))
         length = numbers * widths[key]
         if numbers < 0 or at + 8 + length > size:
             raise InvalidContentError("it ends before its last tensor; was it downloaded whole?")
@@ -246,7 +251,7 @@ def _tensor(path: str, made: Made, places: Mapping[str, _Place]) -> Tensor | Non
         kind, shape = made.args[:2] if len(made.args) >= 2 else (None, None)
         if not isinstance(kind, Global) or not is_shape(shape):
             raise InvalidContentError(f"its tensor {path!r:.80} lacks a type or a shape")
-        return Tensor(_DTYPES.get(kind.name, (kind.name, 0))[0], _count(path, shape), shape)
+        return Tensor(_dtype(kind)[0], _count(path, shape), shape)
     if made.what.name not in _REBUILT:
         return None
     storage, offset, shape, strides = made.args[:4] if len(made.args) >= 4 else (None,) * 4
@@ -258,7 +263,7 @@ def _tensor(path: str, made: Made, places: Mapping[str, _Place]) -> Tensor | Non
         # Its storage has no type; the type is said at the end.
         named_type = made.args[6]
         if isinstance(named_type, Global):
-            kind, width = _DTYPES.get(named_type.name, (named_type.name, 0))
+            kind, width = _dtype(named_type)
     numbers = _count(path, shape)
     place = places.get(key)
     if place is None:
@@ -269,6 +274,11 @@ def _tensor(path: str, made: Made, places: Mapping[str, _Place]) -> Tensor | Non
     if place.start is None or not width or not _is_packed(shape, strides):
         return Tensor(kind, numbers, shape)
     return Tensor(kind, numbers, shape, place.start + offset * width, numbers * width)
+
+
+def _dtype(named_type: Global) -> tuple[str, int]:
+    """What a type is called here, and the bytes of a number; 0 of a type that isn't known."""
+    return _DTYPES.get(named_type.name, (named_type.name[:40], 0))
 
 
 def _count(path: str, shape: tuple[int, ...]) -> int:
@@ -296,8 +306,8 @@ def _plain(what: Global) -> str:
 
 def _imports(globals: Iterable[Global]) -> str:
     """What loading the pickle would import, beside what is in every checkpoint."""
-    return ", ".join(
-        str(each)
+    return listed(
+        each
         for each in globals
         if each.module not in _USUAL
         and each != Global("collections", "OrderedDict")

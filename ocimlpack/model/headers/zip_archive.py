@@ -18,6 +18,8 @@ _MAX_DIRECTORY: Final = 32 * 1024 * 1024
 _MAX_MEMBERS: Final = 200_000
 _MAX_COMMENT: Final = 65535
 _CHUNK: Final = 65536
+_LEAST: Final = 512
+"""Bytes that are read at least of what is compressed."""
 
 _END: Final = struct.Struct("<4s4xHHIIH")
 _END64_LOCATOR: Final = struct.Struct("<4s4xQ4x")
@@ -123,10 +125,11 @@ class ZipArchive:
                 f"its member {member.name!r:.80} is encrypted or compressed in an unusual way"
             )
         inflater = zlib.decompressobj(-zlib.MAX_WBITS)
-        parts, at, end = [], start, start + member.packed
+        # No packer makes more of what it packs; but there are blocks without content.
+        parts, at, end = [], start, start + min(member.packed, length + _CHUNK)
         try:
             while length > 0 and at < end and not inflater.eof:
-                piece = self._exactly(at, min(_CHUNK, end - at))
+                piece = self._exactly(at, min(_CHUNK, end - at, length + _LEAST))
                 at += len(piece)
                 while piece and length > 0:
                     # Bounded in each step: a thousand bytes may unpack to a million.
@@ -194,7 +197,12 @@ class ZipArchive:
             at += name + extra + comment
             if header + _LOCAL.size + packed > self.end:
                 raise InvalidContentError("its members lie beyond its directory; is it damaged?")
-            found.append(Member(text, header, packed, size, crc, flags, method))
+            member = Member(text, header, packed, size, crc, flags, method)
+            if member.is_stored and size != packed:
+                raise InvalidContentError(
+                    f"its member {text!r:.80} has {packed:,} bytes, and is said to have {size:,}"
+                )
+            found.append(member)
         if len(found) != count:
             raise InvalidContentError("its directory is damaged")
         return found
