@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import os
+import signal
 import socket
 from collections.abc import Iterator
 from typing import Any
@@ -38,6 +39,12 @@ FOREIGN = {
     "SSL_CERT_DIR",
     "SSL_CERT_FILE",
 }
+
+
+def pytest_configure() -> None:
+    """What a shell starts in the background ignores Ctrl-C, and so does what that starts."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True)
