@@ -23,6 +23,7 @@ from ocimlpack.spec.digest import Digest
 from ocimlpack.stores import files
 from ocimlpack.stores.base import CHUNK, Blob
 from ocimlpack.stores.layout import LayoutStore
+from ocimlpack.stores.layout_index import check_marker
 from ocimlpack.stores.layout_reader import MAX_INDEX, LayoutReader
 
 _BLOCK: Final = 512
@@ -31,6 +32,7 @@ _MEMBER: Final = re.compile(
 )
 _MAX_MEMBERS: Final = 1_000_000
 _MAX_HEADER: Final = 1024 * 1024
+_MAX_MARKER: Final = 4096
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +81,7 @@ class ArchiveReader(LayoutReader):
         Raises:
             NotFoundError: there is no such file.
             InvalidContentError: it is no tar file, or holds no image layout.
-            UnsupportedError: it is compressed.
+            UnsupportedError: it is compressed, or a layout of another version.
         """
         super().__init__(name or str(path))
         self._members = _members(path, self.place)
@@ -132,6 +134,8 @@ def _members(path: Path, place: str) -> dict[str, PartBlob]:
             for count, member in enumerate(archive):
                 if count > _MAX_MEMBERS:
                     raise InvalidContentError(f"{place} has more than {_MAX_MEMBERS:,} members")
+                if member.size < 0:
+                    raise tarfile.ReadError("a member of less than no bytes")
                 name = _checked(member, place)
                 if not _MEMBER.match(name):
                     continue  # what other programs put beside a layout
@@ -140,12 +144,18 @@ def _members(path: Path, place: str) -> dict[str, PartBlob]:
                 members[name] = PartBlob(path, member.offset_data, member.size)
     except FileNotFoundError:
         raise NotFoundError(f"no archive at {place}") from None
-    except tarfile.TarError as error:
-        raise InvalidContentError(f"{place} is no tar archive that can be read: {error}") from error
+    except (tarfile.TarError, ValueError, OverflowError, RecursionError) as error:
+        # Python's reader checks little of what headers say, and follows chains of them by recursion.
+        reason = error if isinstance(error, tarfile.TarError) else "a header makes no sense"
+        raise InvalidContentError(
+            f"{place} is no tar archive that can be read: {reason}"
+        ) from error
     except OSError as error:
         raise InputError(f"can't read {place}: {error.strerror}") from error
     if not {"oci-layout", "index.json"} <= members.keys():
         raise InvalidContentError(f"{place} holds no image layout")
+    with members["oci-layout"].open() as stream:
+        check_marker(stream.read(_MAX_MARKER), f"oci-layout in {place}", place)
     return members
 
 

@@ -489,6 +489,64 @@ def test_a_header_without_end_is_not_read(tmp_path: Path) -> None:
         ocimlpack.load(path)
 
 
+def pax(text: bytes) -> bytes:
+    """A header that says something of the next member."""
+    line = next(line for size in range(999) if len(line := b"%d %s\n" % (size, text)) == size)
+    block = line + bytes(-len(line) % 512)
+    return member("x", tarfile.XHDTYPE, size=len(line)).tobuf(tarfile.GNU_FORMAT) + block
+
+
+def sized(size: int) -> bytes:
+    """The header of a member, its size in the form for large ones."""
+    raw = bytearray(member("x").tobuf(tarfile.GNU_FORMAT))
+    raw[124:136] = (b"\xff" if size < 0 else b"\x80") + (size % 256**11).to_bytes(11, "big")
+    raw[148:156] = b" " * 8
+    raw[148:156] = b"%06o\0 " % sum(raw)
+    return bytes(raw)
+
+
+LINK = member("x", tarfile.GNUTYPE_LONGNAME, size=1).tobuf(tarfile.GNU_FORMAT) + bytes(512)
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        LINK * 3000,
+        pax(b"a=b") * 3000,
+        sized(2**80),
+        sized(-(2**80)),
+        sized(-1024),
+        pax(b"GNU.sparse.map=a,b"),
+        pax(b"GNU.sparse.size=a"),
+    ],
+    ids=["links", "chain", "large", "below zero", "back", "map", "size"],
+)
+def test_headers_that_python_stumbles_over_are_refused(tmp_path: Path, raw: bytes) -> None:
+    path = tmp_path / "bad.tar"
+    path.write_bytes(raw + member("y").tobuf(tarfile.GNU_FORMAT) + bytes(1024))
+    with pytest.raises(InvalidContentError, match="is no tar archive that can be read"):
+        ocimlpack.load(path)
+
+
+@pytest.mark.parametrize(
+    ("marker", "error"),
+    [
+        (b'{"imageLayoutVersion":"2.0.0"}', UnsupportedError),
+        (b"{}", UnsupportedError),
+        (b"garbage", InvalidContentError),
+        (b" " * 5000, InvalidContentError),
+    ],
+)
+def test_a_layout_of_another_version_is_refused(
+    saved: Path, tmp_path: Path, marker: bytes, error: type[OcimlpackError]
+) -> None:
+    path = forged(saved, lambda content: content.update({"oci-layout": marker}))
+    with pytest.raises(error):
+        ocimlpack.load(path, f"oci:{tmp_path}/l")
+    with pytest.raises(error):
+        ocimlpack.pack(tmp_path / "tiny", f"oci-archive:{path}:3")
+
+
 def test_a_compressed_archive_says_what_to_do(tmp_path: Path) -> None:
     path = tmp_path / "x.tar.gz"
     path.write_bytes(b"\x1f\x8b" + bytes(600))
