@@ -298,7 +298,7 @@ class Session(Registry):  # type: ignore[misc]  # oras has no types
             # A signed address that has expired: the registry gives a new one when asked.
             raise UnavailableError(problem.message, status=response.status)
         if isinstance(problem, UnavailableError):
-            problem.retry_after = response.headers.get("Retry-After")
+            problem.retry_after = problem.retry_after or response.headers.get("Retry-After")
         raise problem
 
     def _send(self, attempt: Attempt, what: str) -> Response:

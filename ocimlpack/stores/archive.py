@@ -145,17 +145,15 @@ def _members(path: Path, place: str) -> dict[str, PartBlob]:
     except FileNotFoundError:
         raise NotFoundError(f"no archive at {place}") from None
     except (tarfile.TarError, ValueError, OverflowError, RecursionError) as error:
-        # Python's reader checks little of what headers say, and follows chains of them by recursion.
-        reason = error if isinstance(error, tarfile.TarError) else "a header makes no sense"
-        raise InvalidContentError(
-            f"{place} is no tar archive that can be read: {reason}"
-        ) from error
+        # Python's reader checks little of what headers say, and follows a chain by recursion.
+        why = error if isinstance(error, tarfile.TarError) else "a header makes no sense"
+        raise InvalidContentError(f"{place} is no tar archive that can be read: {why}") from error
     except OSError as error:
         raise InputError(f"can't read {place}: {error.strerror}") from error
     if not {"oci-layout", "index.json"} <= members.keys():
         raise InvalidContentError(f"{place} holds no image layout")
-    with members["oci-layout"].open() as stream:
-        check_marker(stream.read(_MAX_MARKER), f"oci-layout in {place}", place)
+    with members["oci-layout"].open() as marker:
+        check_marker(marker.read(_MAX_MARKER), f"oci-layout in {place}", place)
     return members
 
 
