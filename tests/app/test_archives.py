@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 import os
@@ -273,6 +274,11 @@ def test_a_destination_that_holds_no_artifacts_is_refused(saved: Path, destinati
         ocimlpack.load(saved, destination)
 
 
+def test_a_layout_with_a_tag_is_no_place_for_several(saved: Path) -> None:
+    with pytest.raises(InputError, match="names one artifact"):
+        ocimlpack.load(saved, "oci:x:1.0")
+
+
 def test_nothing_and_nowhere(saved: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="nothing to save"):
         ocimlpack.save([], tmp_path / "x.tar")
@@ -320,6 +326,58 @@ def test_pipes_and_devices_are_written_to_and_not_replaced(saved: Path, tmp_path
     with pytest.raises(UnavailableError):
         ocimlpack.save(["team/tiny:1.0"], full)
     assert full.is_symlink()
+
+
+def test_a_link_to_a_file_stays_and_the_file_is_replaced(saved: Path, tmp_path: Path) -> None:
+    # As /dev/stdout is one, wherever that leads.
+    target, link = tmp_path / "target.tar", tmp_path / "link.tar"
+    target.write_bytes(b"before")
+    link.symlink_to(target.name)
+    ocimlpack.save(["team/tiny:1.0", "team/tiny:2.0"], link)
+    assert link.is_symlink()
+    assert target.read_bytes() == saved.read_bytes()
+
+
+def test_what_can_not_be_read_from_is_said_to_be_that(tmp_path: Path) -> None:
+    class Broken(io.RawIOBase):
+        def readable(self) -> bool:
+            return True
+
+        def readinto(self, _: Any) -> int:
+            raise IsADirectoryError(21, "Is a directory")
+
+    with pytest.raises(InputError, match="can't read the archive that was piped in: Is a dir"):
+        ocimlpack.load(Broken())  # type: ignore[arg-type]
+
+
+def test_an_artifact_of_another_algorithm_is_saved(
+    model: Path, layout: str, tmp_path: Path
+) -> None:
+    ocimlpack.pack(model, f"{layout}:1")
+    path = store_of(layout).path
+    index = json.loads((path / "index.json").read_bytes())
+    (entry,) = index["manifests"]
+    raw = (path / "blobs/sha256" / entry["digest"].removeprefix("sha256:")).read_bytes()
+    entry["digest"] = str(Digest("sha512", hashlib.sha512(raw).hexdigest()))
+    (path / "blobs/sha512").mkdir()
+    (path / "blobs/sha512" / entry["digest"].removeprefix("sha512:")).write_bytes(raw)
+    (path / "index.json").write_text(json.dumps(index))
+    assert ocimlpack.copy(f"{layout}:1", f"oci:{tmp_path}/c:1").digest == entry["digest"]
+    assert store_of(f"oci:{tmp_path}/c").resolve("1").digest.algorithm == "sha512"
+    ocimlpack.save([f"{layout}:1"], tmp_path / "x.tar")
+    assert index_of(tmp_path / "x.tar")[0]["digest"] == entry["digest"]
+    assert ocimlpack.verify(f"oci-archive:{tmp_path}/x.tar:1")
+    (loaded,) = ocimlpack.load(tmp_path / "x.tar", f"oci:{tmp_path}/l").artifacts
+    assert loaded.digest == entry["digest"]
+
+
+def test_a_repository_within_another_one_gets_its_layout(model: Path, tmp_path: Path) -> None:
+    for name in ("a/b:1", "a:1"):
+        ocimlpack.pack(model, name)
+    ocimlpack.save(["a:1", "a/b:1"], tmp_path / "x.tar")
+    ocimlpack.load(tmp_path / "x.tar", f"oci:{tmp_path}/l")
+    assert ocimlpack.tags(f"oci:{tmp_path}/l/a") == ("1",)
+    assert ocimlpack.tags(f"oci:{tmp_path}/l/a/b") == ("1",)
 
 
 def test_what_is_piped_in_is_called_that(tmp_path: Path) -> None:
