@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import BinaryIO, Final, cast
 
 from ocimlpack.errors import InputError, InvalidContentError, NotFoundError, UnsupportedError
+from ocimlpack.spec.descriptor import Descriptor
 from ocimlpack.spec.digest import Digest
 from ocimlpack.stores import files
 from ocimlpack.stores.base import CHUNK, Blob
@@ -85,6 +86,13 @@ class ArchiveReader(LayoutReader):
         """
         super().__init__(name or str(path))
         self._members = _members(path, self.place)
+        self._referrers: list[tuple[Digest, Descriptor]] | None = None
+
+    def _referring(self) -> list[tuple[Digest, Descriptor]]:
+        # Nobody changes an archive that is read, and it may hold very many models.
+        if self._referrers is None:
+            self._referrers = super()._referring()
+        return self._referrers
 
     def _index_content(self) -> bytes:
         part = self._members["index.json"]

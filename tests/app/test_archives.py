@@ -30,6 +30,7 @@ from ocimlpack.spec.descriptor import Descriptor
 from ocimlpack.spec.digest import Digest
 from ocimlpack.spec.mediatypes import IMAGE_NAME, REF_NAME
 from ocimlpack.stores import open as stores
+from ocimlpack.stores.archive import ArchiveReader
 from ocimlpack.stores.graph import read_manifest
 from tests.app.conftest import FILES
 from tests.app.test_moving import add_referrer, store_of
@@ -610,6 +611,22 @@ def test_a_compressed_archive_says_what_to_do(tmp_path: Path) -> None:
     path.write_bytes(b"\x1f\x8b" + bytes(600))
     with pytest.raises(UnsupportedError, match="is compressed"):
         ocimlpack.load(path)
+
+
+def test_of_many_models_each_manifest_is_looked_at_once_for_what_it_refers_to(
+    saved: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looked: list[Digest] = []
+
+    def look(store: Any, desc: Descriptor) -> Any:
+        looked.append(desc.digest)
+        return read_manifest(store, desc)
+
+    monkeypatch.setattr("ocimlpack.stores.layout_reader.read_manifest", look)
+    reader = ArchiveReader(saved)
+    found = [reader.referrers(each.desc) for each in reader.entries()]
+    assert sum(map(len, found)) == 2
+    assert len(looked) == len(set(looked)) == len(reader.entries())
 
 
 def test_loading_is_written_down(saved: Path, scripted: ScriptedRegistry) -> None:
