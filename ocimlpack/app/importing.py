@@ -63,7 +63,8 @@ def import_model(
         destination: where to; `latest` if it has neither tag nor digest and `tags` is empty.
         tags: further tags for it.
         endpoint: the hub's address; default is `$HF_ENDPOINT`, or the public hub.
-        dry_run: only say what would be done. Large files are not fetched for that either.
+        dry_run: only say what would be done. Large files are not fetched for that either, unless
+            they become parts of an image.
         **options: see `Describing` and `Connection`.
 
     Raises:
@@ -104,7 +105,8 @@ def _readme(model: HubModel) -> str | None:
     """The model card, to be shown with a repository that is made for the model."""
     for name in moving.CARDS:
         if name in model.files:
-            return _small(model, name).decode("utf-8", "replace")
+            with blaming("source"):
+                return _small(model, name).decode("utf-8", "replace")
     return None
 
 

@@ -24,6 +24,7 @@ from ocimlpack.errors import (
     UnavailableError,
     UnsupportedError,
 )
+from ocimlpack.model.options import Form
 from ocimlpack.model.pack import Options, pack
 from ocimlpack.progress import Event, Retried, Warned
 from ocimlpack.spec.digest import Digest
@@ -549,6 +550,18 @@ def test_a_hub_that_keeps_failing_is_given_up(hub: Hub, place: str) -> None:
     hub.fault("GET", "/api/models", status=503, times=None)
     with pytest.raises(UnavailableError, match="keeps failing"):
         ocimlpack.import_model(SOURCE, place)
+
+
+@pytest.mark.parametrize("format", ["modelpack", "image"])
+def test_a_hub_that_fails_on_the_way_is_no_reason_for_the_fallback(
+    hub: Hub, place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, format: Form
+) -> None:
+    monkeypatch.setattr(hub_store, "_MAX_KEPT", 0)
+    hub.fault("GET", "resolve/.*README", nth=5, status=503, times=None)
+    with pytest.raises(UnavailableError) as caught:
+        ocimlpack.import_model(SOURCE, place, format=format, fallback=f"oci:{tmp_path}/other")
+    assert caught.value.side == "source"
+    assert not (tmp_path / "other").exists()
 
 
 def test_a_transfer_that_breaks_goes_on_where_it_was(hub: Hub, place: str) -> None:
