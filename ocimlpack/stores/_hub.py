@@ -156,6 +156,8 @@ def read_listing(document: Mapping[str, Any], what: str) -> Listing:
         raise InvalidContentError(f"the answer about {what} names no commit")
     if len(files) > _MAX_FILES:
         raise InvalidContentError(f"{what} has more than {_MAX_FILES:,} files")
+    if not all(isinstance(each.git, str | None) for each in files):
+        raise InvalidContentError(f"the answer about {what} has a digest that is none")
     if not all(map(_has_size, files)):
         raise InvalidContentError(f"the answer about {what} has a size that is none")
     return Listing(commit, files)

@@ -22,6 +22,7 @@ from ocimlpack.errors import (
     NotFoundError,
     OcimlpackError,
     UnavailableError,
+    UnreachableError,
     UnsupportedError,
 )
 from ocimlpack.model.options import Form
@@ -610,6 +611,8 @@ def test_small_files_are_held_against_git(hub: Hub, place: str) -> None:
         b'{"sha256": "x", "size": 3, "pointerSize": 1}}]}' % COMMIT.encode(),
         b'{"id": "a/b", "sha": "%s", "siblings": [{"rfilename": "a", "size": null, "lfs": '
         b'{"sha256": "%s", "size": null, "pointerSize": 1}}]}' % (COMMIT.encode(), b"0" * 64),
+        b'{"id": "a/b", "sha": "%s", "siblings": [{"rfilename": "a", "size": 1, "blobId": 5}]}'
+        % COMMIT.encode(),
         b'{"id": "a/b", "sha": "%s", "siblings": []}' % (b"a" * 1000),
         b'{"id": "a/b", "sha": "%s", "siblings": []}' % ("\u0661" * 40).encode(),
         b"<html>" * 10,
@@ -620,6 +623,20 @@ def test_an_answer_that_makes_no_sense_is_refused(hub: Hub, place: str, body: by
     with pytest.raises(OcimlpackError) as caught:
         ocimlpack.import_model(SOURCE, place)
     assert caught.value.exit_code == 5
+
+
+@pytest.mark.parametrize(
+    "location", ["http://[::1", "file:///etc/passwd", "http://127.0.0.3\\@{0}/x"]
+)
+def test_redirects_to_what_is_no_address_are_not_followed(
+    hub: Hub, place: str, location: str, logged_in: str
+) -> None:
+    # The last one leads to one host by some readers of addresses, to another one by others.
+    where = location.format(hub.url.removeprefix("http://"))
+    hub.fault("GET", "/api/models", status=307, headers={"Location": where})
+    with pytest.raises(UnreachableError, match="gave an unusable Location for hf:team/tiny"):
+        ocimlpack.import_model(SOURCE, place)
+    assert len(hub.requests) == 1
 
 
 @pytest.mark.parametrize(
