@@ -67,7 +67,7 @@ class Saved:
 
     Attributes:
         path: the file; `-` for a stream.
-        size: bytes of content in it, each piece counted once.
+        size: bytes of content in it, manifests aside, each piece counted once.
         artifacts: what is in it, by their names.
     """
 
