@@ -7,12 +7,12 @@ had, as Docker's and containerd's archives do, and its tag where other programs 
 from __future__ import annotations
 
 import os
-import shutil
 import tempfile
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import BinaryIO, Final, Unpack
 
@@ -43,7 +43,6 @@ from ocimlpack.transfer import copy as transfer
 _NAMED: Final = frozenset({Kind.REGISTRY, Kind.LOCAL, Kind.BUCKET, Kind.S3})
 """Places whose artifacts have names; in a layout or an archive there are only tags."""
 
-
 _STREAM: Final = "the archive that was piped in"
 
 
@@ -68,7 +67,7 @@ class Saved:
 
     Attributes:
         path: the file; `-` for a stream.
-        size: bytes of content in it, each piece counted once.
+        size: bytes of content in it, manifests aside, each piece counted once.
         artifacts: what is in it, by their names.
     """
 
@@ -205,6 +204,8 @@ def _written(path: Path) -> Iterator[BinaryIO]:
     if path.is_dir():
         raise InputError(f"{path} is a folder, not a file")
     if path.is_file() or not path.exists():
+        # Where a link leads, as /dev/stdout is one and may lead to a file.
+        path = path.resolve() if path.is_file() else path
         with files.replacing(path, path.parent) as (stream, _):
             yield stream
         return
@@ -302,13 +303,22 @@ def _file_of(source: StrPath | BinaryIO) -> Iterator[Path]:
         yield Path(source).expanduser()
         return
     folder = Path(tempfile.gettempdir())
-    try:
-        with tempfile.NamedTemporaryFile(prefix=files.TEMPORARY) as spool:
-            shutil.copyfileobj(source, spool, CHUNK)
+    with ExitStack() as stack:
+        try:
+            spool = stack.enter_context(tempfile.NamedTemporaryFile(prefix=files.TEMPORARY))
+            for piece in iter(partial(_read, source), b""):
+                spool.write(piece)
             spool.flush()
-            yield Path(spool.name)
+        except OSError as error:
+            raise files.refused(error, folder) from error
+        yield Path(spool.name)
+
+
+def _read(source: BinaryIO) -> bytes:
+    try:
+        return source.read(CHUNK)
     except OSError as error:
-        raise files.refused(error, folder) from error
+        raise InputError(f"can't read {_STREAM}: {error.strerror or error}") from error
 
 
 @dataclass(frozen=True, slots=True)
@@ -373,6 +383,11 @@ def _check_prefix(destination: str, options: Connection) -> None:
             f"{destination} is no place for several artifacts",
             hint="a registry, a bucket, oci:DIR, or nothing for the local store",
         )
+    if ref.kind is Kind.LAYOUT and places.locate(destination, options).tag:
+        raise InputError(
+            f"{destination} names one artifact, and each gets a layout below a folder",
+            hint="leave the tag out",
+        )
 
 
 def _goals(
@@ -399,4 +414,9 @@ def _goals(
                 f"two different artifacts in the archive would both be {ref}",
                 hint="load them to places of their own, or `copy` them one by one",
             )
-    return goals
+    return dict(sorted(goals.items(), key=lambda each: _depth(each[0])))
+
+
+def _depth(ref: Reference) -> int:
+    """How deep a layout's folder is: it becomes one while it is empty, those within it later."""
+    return len(Path(ref.repository).parts) if ref.kind is Kind.LAYOUT else 0

@@ -18,6 +18,7 @@ from ocimlpack.model import pack as packing
 from ocimlpack.model.formats import HEAD
 from ocimlpack.model.names import selector
 from ocimlpack.model.options import Said, found_metadata, named_metadata
+from ocimlpack.model.recipe import selecting
 from ocimlpack.model.tree import Entry
 from ocimlpack.progress import Began, Ended, Planned, Reporter, Warned, ignore
 from ocimlpack.spec.reference import Reference
@@ -62,7 +63,8 @@ def import_model(
         destination: where to; `latest` if it has neither tag nor digest and `tags` is empty.
         tags: further tags for it.
         endpoint: the hub's address; default is `$HF_ENDPOINT`, or the public hub.
-        dry_run: only say what would be done. Large files are not fetched for that either.
+        dry_run: only say what would be done. Large files are not fetched for that either, unless
+            they become parts of an image.
         **options: see `Describing` and `Connection`.
 
     Raises:
@@ -103,7 +105,8 @@ def _readme(model: HubModel) -> str | None:
     """The model card, to be shown with a repository that is made for the model."""
     for name in moving.CARDS:
         if name in model.files:
-            return _small(model, name).decode("utf-8", "replace")
+            with blaming("source"):
+                return _small(model, name).decode("utf-8", "replace")
     return None
 
 
@@ -130,8 +133,11 @@ def _plan(model: HubModel, options: Importing) -> packing.Plan:
     terms = packing.Terms.of(given)
     wanted = selector(given.include, given.exclude)
     jobs, report = places.jobs(options), options.get("report", ignore)
+    said = _said(model, given)
+    wanted = selecting(said.about.recipe, wanted)
     names = repository.select(model.files, wanted, lambda name: _small(model, name))
-    said = _said(model, given, names)
+    if given.file is None:
+        names.pop(said.path or "", None)  # it is read, and not packed
     entries = _entries(model, names, jobs, report)
     plan = packing.compose(entries, said, given, terms, f"{SCHEME}{model.name}")
     for warning in plan.warnings:
@@ -139,8 +145,8 @@ def _plan(model: HubModel, options: Importing) -> packing.Plan:
     return lineage.recorded(plan, options)
 
 
-def _said(model: HubModel, given: packing.Options, names: dict[str, str]) -> Said:
-    """What a metadata file says, with where the model came from; it is taken out of the names."""
+def _said(model: HubModel, given: packing.Options) -> Said:
+    """What a metadata file says, with where the model came from."""
     if given.file is not None:
         said = named_metadata(given.file)
     else:
@@ -149,7 +155,6 @@ def _said(model: HubModel, given: packing.Options, names: dict[str, str]) -> Sai
             return _small(model, name) if name in model.files else None
 
         said = found_metadata(look, Path(f"{SCHEME}{model.name}"))
-        names.pop(said.path or "", None)
     origin = {"sourceURL": model.page, "revision": model.commit}
     return replace(said, about=replace(said.about, fields={**origin, **said.about.fields}))
 

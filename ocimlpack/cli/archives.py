@@ -8,6 +8,7 @@ from typing import Any, BinaryIO
 import click
 
 from ocimlpack.cli import render
+from ocimlpack.cli.moving import note_fallback
 from ocimlpack.cli.options import (
     PATH,
     command,
@@ -127,6 +128,7 @@ def load(
         tags = f", tagged {', '.join(moved.tags)}" if moved.tags else ""
         spared = f" ({render.size(moved.skipped)} already there)" if moved.skipped else ""
         output.note(f"{verb} {moved.reference}{tags}, {render.size(moved.size)}{spared}")
+        note_fallback(output, moved)
 
 
 def _stdin() -> BinaryIO:

@@ -258,11 +258,16 @@ def show_moved(output: Output, moved: Transferred, verb: str) -> None:
     verb = f"nothing changed; would have {verb}" if moved.dry_run else verb
     details = f" ({', '.join(spared)})" if spared else ""
     output.note(f"{verb} {render.plural(moved.files, 'file')}, {render.size(moved.size)}{details}")
+    note_fallback(output, moved)
+    if moved.tags and not moved.dry_run:
+        output.note(f"tagged {', '.join(moved.tags)}")
+
+
+def note_fallback(output: Output, moved: Transferred) -> None:
+    """Say whether something went to a fallback, and whether it is there alone."""
     if moved.fallback:
         where = "only in" if moved.reason else "also in"
         output.note(f"it is {where} the fallback: {moved.fallback}")
-    if moved.tags and not moved.dry_run:
-        output.note(f"tagged {', '.join(moved.tags)}")
 
 
 def _note_pulled(output: Output, pulled: Pulled) -> None:

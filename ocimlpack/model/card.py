@@ -100,7 +100,7 @@ def _front_matter(text: str) -> dict[str, Any]:
         # BaseLoader makes nothing but texts, lists and maps, and leaves `no` a text, which in
         # `language: no` is Norwegian.
         value = yaml.load(match[1], Loader=yaml.BaseLoader)  # noqa: S506
-    except (yaml.YAMLError, RecursionError) as error:
+    except (yaml.YAMLError, ValueError, OverflowError, RecursionError) as error:
         raise InvalidContentError("its front matter is not YAML") from error
     return value if isinstance(value, dict) else {}
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
+from ocimlpack.errors import blaming
 from ocimlpack.model.digests import DigestCache
 from ocimlpack.model.source import Recognisable
 from ocimlpack.progress import Began, Ended, Moved, Outcome, Planned, Reporter
@@ -141,7 +142,8 @@ def _hashing(
                 report(Moved(name, done))
 
             report(Began(source.name, source.size))
-            digests[source] = ahead.hash_source(source, advance)
+            with blaming("source"):
+                digests[source] = ahead.hash_source(source, advance)
             report(Ended(source.name, source.size, "hashed"))
         memory.keep(digests)
         return digests

@@ -5,7 +5,6 @@ https://kitops.org/docs/kitfile/format/
 
 from __future__ import annotations
 
-import posixpath
 from pathlib import Path
 from typing import Final
 
@@ -14,7 +13,7 @@ from ocimlpack.model import yamlfile
 from ocimlpack.model.config import Value, check
 from ocimlpack.model.facts import DOMAIN
 from ocimlpack.model.metadata import Metadata
-from ocimlpack.model.recipe import WHOLE, Pick, Recipe
+from ocimlpack.model.recipe import WHOLE, Pick, Recipe, inner_path
 from ocimlpack.model.yamlfile import Node, YamlFile, is_null
 from ocimlpack.spec.mediatypes import Kind
 
@@ -76,7 +75,7 @@ class _Kitfile:
         self._fields: dict[str, Value] = {}
         self._licenses: list[str] = []
         self._annotations: dict[str, str] = {}
-        self._picks: list[Pick] = []
+        self._picks: dict[str, Pick] = {}
         self._unmapped: dict[str, list[int]] = {}
 
     def read(self, root: Node) -> None:
@@ -109,7 +108,7 @@ class _Kitfile:
                 for key, lines in self._unmapped.items()
             )
             notes = (f"{self._name} says what has no counterpart here and is left out: {said}",)
-        recipe = Recipe(self._name, tuple(self._picks), IGNORE_FILE)
+        recipe = Recipe(self._name, tuple(self._picks.values()), IGNORE_FILE)
         return Metadata(fields, self._annotations, recipe=recipe, notes=notes)
 
     def _check_version(self, node: Node) -> None:
@@ -183,14 +182,13 @@ class _Kitfile:
         text = self._file.text(node, "path").strip()
         if not text:
             return
-        path = posixpath.normpath(text)
-        if path.startswith("/") or path == ".." or path.startswith("../"):
+        path = inner_path(text)
+        if path is None:
             self._file.fail(node, f"{text!r:.120} leads out of the model's folder")
-        for pick in self._picks:
-            if pick.path == path:
-                self._file.fail(node, f"{text!r:.120} is named by {pick.where}, too")
+        if path in self._picks:
+            self._file.fail(node, f"{text!r:.120} is named by {self._picks[path].where}, too")
         inner = None if path == WHOLE else within
-        self._picks.append(Pick(path, kind, inner, self._file.place(node)))
+        self._picks[path] = Pick(path, kind, inner, self._file.place(node))
 
     def _unmap(self, what: str, node: Node) -> None:
         self._unmapped.setdefault(what, []).append(int(node.start_mark.line) + 1)

@@ -5,7 +5,6 @@ https://github.com/modelpack/modctl/blob/main/docs/getting-started.md
 
 from __future__ import annotations
 
-import posixpath
 import re
 from decimal import Decimal
 from pathlib import Path
@@ -14,7 +13,7 @@ from typing import Final, NoReturn
 from ocimlpack.errors import InputError
 from ocimlpack.model.config import Value, check, param_size
 from ocimlpack.model.metadata import Metadata
-from ocimlpack.model.recipe import Pick, Recipe
+from ocimlpack.model.recipe import Pick, Recipe, inner_path
 from ocimlpack.model.yamlfile import nearest
 from ocimlpack.spec.mediatypes import Kind
 
@@ -160,8 +159,8 @@ class _Modelfile:
             self._fail(number, error.message)
 
     def _pick(self, number: int, text: str, kind: Kind) -> None:
-        path = posixpath.normpath(text.strip())
-        if path.startswith("/") or path == ".." or path.startswith("../"):
+        path = inner_path(text.strip())
+        if path is None:
             self._fail(number, f"{text!r:.120} leads out of the model's folder")
         is_glob = any(char in path for char in "*?[")
         self._picks.append(Pick(path, kind, kind, self._place(number), is_glob))

@@ -32,7 +32,7 @@ from ocimlpack.model.options import (
     platforms,
     read_metadata,
 )
-from ocimlpack.model.recipe import choose
+from ocimlpack.model.recipe import choose, selecting
 from ocimlpack.model.tree import Entry, walk
 from ocimlpack.progress import Reporter, ignore
 from ocimlpack.spec import mediatypes
@@ -174,6 +174,7 @@ def plan(folder: Path, options: Options = DEFAULTS) -> Plan:
     wanted = selector(options.include, options.exclude)
     terms = Terms.of(options)
     said, path = read_metadata(folder, options)
+    wanted = selecting(said.about.recipe, wanted)
     entries = walk(folder, wanted, skip=path, dereference=options.dereference)
     return compose(entries, said, options, terms, str(folder))
 

@@ -7,22 +7,21 @@ packed, and as what; the rest of the folder is not the model's.
 from __future__ import annotations
 
 import fnmatch
-from collections.abc import Iterable, Sequence
+import posixpath
+import unicodedata
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from ocimlpack.errors import InputError
-from ocimlpack.model.tree import Entry
+from ocimlpack.model.tree import MAX_RULES, Entry, parse_rules
 from ocimlpack.spec.mediatypes import Kind
-
-if TYPE_CHECKING:
-    from pathspec import GitIgnoreSpec
 
 WHOLE: Final = "."
 """The path that means the folder itself."""
 
 _SHOWN: Final = 6
-_MAX_IGNORE: Final = 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +29,7 @@ class Pick:
     """Files that a recipe names, by a path or by a pattern.
 
     Attributes:
-        path: relative, with `/`; a file, a folder with all in it, or `.` for all there is.
+        path: as `inner_path` gives it; a file, a folder with all in it, or `.` for all there is.
         kind: what a file of that path is for; None leaves it to what is detected.
         within: what files in a folder of that path are for; None leaves it to what is detected.
         where: the file and the line, for messages.
@@ -54,15 +53,11 @@ class Pick:
         whole = self.path.count("/") == path.count("/") and self.path != WHOLE
         return self.kind if whole else self.within
 
-    def names(self, path: str) -> bool:
-        """Whether it names a file."""
-        if self.path == WHOLE:
-            return True
+    def matches(self, path: str) -> bool:
+        """Whether it names a file by its pattern."""
         parts, wanted = path.split("/"), self.path.split("/")
         if len(parts) < len(wanted):
             return False
-        if not self.is_glob:
-            return parts[: len(wanted)] == wanted
         # Go, which these patterns are written for, has [^…] where Python has [!…].
         globs = [each.replace("[^", "[!") for each in wanted]
         return all(map(fnmatch.fnmatchcase, parts, globs))
@@ -98,6 +93,21 @@ class Chosen:
     notes: tuple[str, ...]
 
 
+def inner_path(text: str) -> str | None:
+    """A path as those of a model's files are written; None for one that leads out of its folder."""
+    path = unicodedata.normalize("NFC", posixpath.normpath(text))
+    return None if path.startswith("/") or path.split("/")[0] == ".." else path
+
+
+def selecting(recipe: Recipe | None, wanted: Callable[[str], bool]) -> Callable[[str], bool]:
+    """A selection of files, with the recipe's ignore file beside them.
+
+    Its rules hold whatever else is left out. `choose` then takes it away.
+    """
+    ignore = recipe.ignore if recipe else None
+    return lambda path: path == ignore or wanted(path)
+
+
 def choose(recipe: Recipe, entries: Sequence[Entry], *, filtered: bool) -> Chosen:
     """Select a folder's files as a recipe says.
 
@@ -115,8 +125,14 @@ def choose(recipe: Recipe, entries: Sequence[Entry], *, filtered: bool) -> Chose
     picked: list[Entry] = []
     kinds: dict[str, Kind] = {}
     used: set[Pick] = set()
+    globs = [pick for pick in recipe.picks if pick.is_glob]
+    exact: dict[str, list[Pick]] = defaultdict(list)
+    for pick in recipe.picks:
+        if not pick.is_glob:
+            exact[pick.path].append(pick)
     for entry in entries:
-        naming = [pick for pick in recipe.picks if pick.names(entry.path)]
+        naming = [pick for path in _around(entry.path) for pick in exact.get(path, ())]
+        naming += [pick for pick in globs if pick.matches(entry.path)]
         used.update(naming)
         if not naming:
             continue
@@ -130,6 +146,12 @@ def choose(recipe: Recipe, entries: Sequence[Entry], *, filtered: bool) -> Chose
     if left:
         notes.append(f"{recipe.name} does not name {_listed(left)}: not packed")
     return Chosen(tuple(picked), kinds, tuple(notes))
+
+
+def _around(path: str) -> list[str]:
+    """A file's path, and those of all folders that it is in."""
+    parts = path.split("/")
+    return [WHOLE, *("/".join(parts[:count]) for count in range(1, len(parts) + 1))]
 
 
 def _agreed(path: str, picks: Sequence[Pick]) -> Kind | None:
@@ -159,29 +181,21 @@ def _unignored(recipe: Recipe, entries: Sequence[Entry]) -> Sequence[Entry]:
     found = next((entry for entry in entries if entry.path == recipe.ignore), None)
     if found is None:
         return entries
-    rules = _docker_rules(found)
+    rules = parse_rules(found.blob.head(MAX_RULES + 1), found.path, _of_docker)
     return [entry for entry in entries if entry is not found and not rules.match_file(entry.path)]
 
 
-def _docker_rules(entry: Entry) -> GitIgnoreSpec:
-    """An ignore file in the syntax of `.dockerignore`, where each pattern begins at the top.
+def _of_docker(line: str) -> str:
+    """A line of an ignore file in the syntax of `.dockerignore`: a pattern begins at the top.
 
     https://docs.docker.com/build/concepts/context/#dockerignore-files
     """
-    from pathspec import GitIgnoreSpec  # late, as in `names`
-
-    lines = []
-    try:
-        for line in entry.blob.head(_MAX_IGNORE).decode("utf-8-sig").splitlines():
-            text = line.strip()
-            if not text or text.startswith("#"):
-                continue
-            mark, pattern = ("!", text[1:].strip()) if text.startswith("!") else ("", text)
-            pattern = pattern.removeprefix("./").strip("/")
-            lines.append(mark + (pattern if pattern.startswith("**/") else f"/{pattern}"))
-        return GitIgnoreSpec.from_lines(lines)
-    except ValueError as error:  # no UTF-8, or no pattern
-        raise InputError(f"{entry.path} can't be understood: {error}", side="source") from error
+    text = line.strip()
+    if not text or text.startswith("#"):
+        return ""
+    mark, pattern = ("!", text[1:].strip()) if text.startswith("!") else ("", text)
+    pattern = pattern.removeprefix("./").strip("/")
+    return mark + (pattern if pattern.startswith("**/") else f"/{pattern}")
 
 
 def _listed(paths: Sequence[str]) -> str:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING
 
 from ocimlpack.errors import InvalidContentError, UnsafeSourceError
-from ocimlpack.model.names import check_path, collisions
+from ocimlpack.model.names import MAX_PATH, check_path, collisions
 from ocimlpack.model.tree import IGNORE_FILE, ignored_by, is_ignored, parse_rules
 
 if TYPE_CHECKING:
@@ -47,10 +47,7 @@ def select(
     for path in sorted(named, key=str.encode):
         if _is_left_out(path, rules) or not wanted(path):
             continue
-        try:
-            check_path(path)
-        except InvalidContentError as error:
-            raise UnsafeSourceError(error.message, hint=_LEAVE_OUT, side="source") from error
+        _check(path)
         found[path] = named[path]
     for one, other in collisions(path for path, _ in pairs if path in found):
         raise UnsafeSourceError(
@@ -69,7 +66,17 @@ def _text(name: str) -> str:
         raise UnsafeSourceError(
             f"the file name {name!r:.120} is not valid Unicode", side="source"
         ) from None
-    return unicodedata.normalize("NFC", name)
+    text = unicodedata.normalize("NFC", name)
+    if len(text) > MAX_PATH:
+        _check(text, hint=None)  # now: to look at each of a million folders in it would take hours
+    return text
+
+
+def _check(path: str, hint: str | None = _LEAVE_OUT) -> None:
+    try:
+        check_path(path)
+    except InvalidContentError as error:
+        raise UnsafeSourceError(error.message, hint=hint, side="source") from error
 
 
 def _is_left_out(path: str, rules: Mapping[str, GitIgnoreSpec]) -> bool:

@@ -44,7 +44,8 @@ IGNORED: Final = frozenset(
 # https://huggingface.co/docs/huggingface_hub/guides/download#download-files-to-a-local-folder
 _HUB_CACHE: Final = ".cache/huggingface"
 
-_MAX_RULES: Final = 1024 * 1024
+MAX_RULES: Final = 1024 * 1024
+"""Bytes of an ignore file."""
 
 _LEAVE_OUT: Final = "rename it, or leave it out with --exclude or .ocimlpackignore"
 
@@ -270,28 +271,29 @@ def _read_rules(place: Path) -> GitIgnoreSpec | None:
         return None
     try:
         with path.open("rb") as stream:
-            return parse_rules(stream.read(_MAX_RULES + 1), path)
+            return parse_rules(stream.read(MAX_RULES + 1), path)
     except OSError as error:
         raise unreadable(path, error) from error
 
 
-def parse_rules(raw: bytes, path: Path | str) -> GitIgnoreSpec:
+def parse_rules(raw: bytes, path: Path | str, written: Callable[[str], str] = str) -> GitIgnoreSpec:
     """The rules of an ignore file.
 
     Args:
         raw: its content.
         path: what messages call it.
+        written: writes a line as it would be in a `.gitignore`, for files of another syntax.
 
     Raises:
         InputError: it can't be understood.
     """
     from pathspec import GitIgnoreSpec  # late, as in `names`
 
-    if len(raw) > _MAX_RULES:
-        raise InputError(f"{path} is larger than {_MAX_RULES:,} bytes", side="source")
+    if len(raw) > MAX_RULES:
+        raise InputError(f"{path} is larger than {MAX_RULES:,} bytes", side="source")
     try:
         text = unicodedata.normalize("NFC", raw.decode("utf-8-sig"))
-        return GitIgnoreSpec.from_lines(text.replace("\r\n", "\n").split("\n"))
+        return GitIgnoreSpec.from_lines(map(written, text.replace("\r\n", "\n").split("\n")))
     except ValueError as error:
         raise InputError(f"{path} can't be understood: {error}", side="source") from error
 

@@ -35,7 +35,8 @@ def compose(path: Path, raw: bytes) -> Node | None:
     try:
         # SafeLoader composes nodes and constructs nothing; a tag can't name a class.
         return yaml.compose(raw.decode("utf-8-sig"), Loader=yaml.SafeLoader)
-    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
+    except (yaml.YAMLError, ValueError, OverflowError, RecursionError) as error:
+        # Its scanner lets through what Python says of numbers and of characters that are none.
         raise InputError(f"{path} is not YAML: {_reason(error)}") from error
 
 

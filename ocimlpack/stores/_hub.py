@@ -8,6 +8,7 @@ of all other transfers.
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
@@ -15,6 +16,7 @@ from typing import Any, Final
 from ocimlpack.errors import InputError, InvalidContentError, NotAllowedError, UnsupportedError
 
 _MAX_FILES: Final = 100_000
+_COMMIT: Final = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +137,9 @@ def read_listing(document: Mapping[str, Any], what: str) -> Listing:
     from huggingface_hub.hf_api import ModelInfo
 
     try:
-        info = ModelInfo(**document)
+        # Nothing else of it is wanted, and so nothing else can be wrong.
+        wanted = ("id", "sha", "siblings")
+        info = ModelInfo(**{key: document[key] for key in wanted if key in document})
         files = tuple(
             Listed(
                 str(each.rfilename),
@@ -148,10 +152,12 @@ def read_listing(document: Mapping[str, Any], what: str) -> Listing:
         commit = info.sha
     except (TypeError, ValueError, KeyError, AttributeError) as error:
         raise InvalidContentError(f"the answer about {what} makes no sense") from error
-    if not isinstance(commit, str) or len(commit) < 40 or not commit.isalnum():
+    if not isinstance(commit, str) or not _COMMIT.fullmatch(commit):
         raise InvalidContentError(f"the answer about {what} names no commit")
     if len(files) > _MAX_FILES:
         raise InvalidContentError(f"{what} has more than {_MAX_FILES:,} files")
+    if not all(isinstance(each.git, str | None) for each in files):
+        raise InvalidContentError(f"the answer about {what} has a digest that is none")
     if not all(map(_has_size, files)):
         raise InvalidContentError(f"the answer about {what} has a size that is none")
     return Listing(commit, files)

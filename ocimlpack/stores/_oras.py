@@ -256,15 +256,22 @@ class Session(Registry):  # type: ignore[misc]  # oras has no types
         """
         if not location:
             raise UnreachableError(f"{self.host} gave no Location for {what}")
-        url = urllib.parse.urljoin(base, location)
-        parts = urllib.parse.urlsplit(url)
+        unusable = UnreachableError(f"{self.host} gave an unusable Location for {what}")
+        try:
+            url = urllib.parse.urljoin(base, location)
+            parts = urllib.parse.urlsplit(url)
+        except ValueError as error:
+            raise unusable from error
+        if "\\" in parts.netloc:
+            # Some take what stands behind it for the host, others what stands before it.
+            raise unusable
         if parts.scheme == "http" and self.origin.startswith("https:"):
             repaired = parts._replace(scheme="https").geturl()
             if parts.hostname != urllib.parse.urlsplit(self.origin).hostname:
                 raise NotAllowedError(f"{self.host} leads from https to http for {what}; refused")
             return repaired
         if parts.scheme not in {"http", "https"} or not parts.hostname:
-            raise UnreachableError(f"{self.host} gave an unusable Location for {what}")
+            raise unusable
         return url
 
     def _attempt(
@@ -298,7 +305,7 @@ class Session(Registry):  # type: ignore[misc]  # oras has no types
             # A signed address that has expired: the registry gives a new one when asked.
             raise UnavailableError(problem.message, status=response.status)
         if isinstance(problem, UnavailableError):
-            problem.retry_after = response.headers.get("Retry-After")
+            problem.retry_after = problem.retry_after or response.headers.get("Retry-After")
         raise problem
 
     def _send(self, attempt: Attempt, what: str) -> Response:

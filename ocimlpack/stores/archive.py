@@ -19,10 +19,12 @@ from pathlib import Path
 from typing import BinaryIO, Final, cast
 
 from ocimlpack.errors import InputError, InvalidContentError, NotFoundError, UnsupportedError
+from ocimlpack.spec.descriptor import Descriptor
 from ocimlpack.spec.digest import Digest
 from ocimlpack.stores import files
 from ocimlpack.stores.base import CHUNK, Blob
 from ocimlpack.stores.layout import LayoutStore
+from ocimlpack.stores.layout_index import check_marker
 from ocimlpack.stores.layout_reader import MAX_INDEX, LayoutReader
 
 _BLOCK: Final = 512
@@ -31,6 +33,7 @@ _MEMBER: Final = re.compile(
 )
 _MAX_MEMBERS: Final = 1_000_000
 _MAX_HEADER: Final = 1024 * 1024
+_MAX_MARKER: Final = 4096
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,10 +82,17 @@ class ArchiveReader(LayoutReader):
         Raises:
             NotFoundError: there is no such file.
             InvalidContentError: it is no tar file, or holds no image layout.
-            UnsupportedError: it is compressed.
+            UnsupportedError: it is compressed, or a layout of another version.
         """
         super().__init__(name or str(path))
         self._members = _members(path, self.place)
+        self._referrers: list[tuple[Digest, Descriptor]] | None = None
+
+    def _referring(self) -> list[tuple[Digest, Descriptor]]:
+        # Nobody changes an archive that is read, and it may hold very many models.
+        if self._referrers is None:
+            self._referrers = super()._referring()
+        return self._referrers
 
     def _index_content(self) -> bytes:
         part = self._members["index.json"]
@@ -132,6 +142,8 @@ def _members(path: Path, place: str) -> dict[str, PartBlob]:
             for count, member in enumerate(archive):
                 if count > _MAX_MEMBERS:
                     raise InvalidContentError(f"{place} has more than {_MAX_MEMBERS:,} members")
+                if member.size < 0:
+                    raise tarfile.ReadError("a member of less than no bytes")
                 name = _checked(member, place)
                 if not _MEMBER.match(name):
                     continue  # what other programs put beside a layout
@@ -140,12 +152,16 @@ def _members(path: Path, place: str) -> dict[str, PartBlob]:
                 members[name] = PartBlob(path, member.offset_data, member.size)
     except FileNotFoundError:
         raise NotFoundError(f"no archive at {place}") from None
-    except tarfile.TarError as error:
-        raise InvalidContentError(f"{place} is no tar archive that can be read: {error}") from error
+    except (tarfile.TarError, ValueError, OverflowError, RecursionError) as error:
+        # Python's reader checks little of what headers say, and follows a chain by recursion.
+        why = error if isinstance(error, tarfile.TarError) else "a header makes no sense"
+        raise InvalidContentError(f"{place} is no tar archive that can be read: {why}") from error
     except OSError as error:
         raise InputError(f"can't read {place}: {error.strerror}") from error
     if not {"oci-layout", "index.json"} <= members.keys():
         raise InvalidContentError(f"{place} holds no image layout")
+    with members["oci-layout"].open() as marker:
+        check_marker(marker.read(_MAX_MARKER), f"oci-layout in {place}", place)
     return members
 
 

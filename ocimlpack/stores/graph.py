@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from typing import Final
 
 from ocimlpack.errors import InvalidContentError, NotFoundError
@@ -32,7 +33,11 @@ def read_manifest(store: ReadableStore, desc: Descriptor) -> Manifest | Index:
             f"no more than {manifests.MAX_SIZE:,} are read",
             digest=str(desc.digest),
         )
-    return manifests.parse(read_all(store.fetch(desc), desc), desc.media_type)
+    node = manifests.parse(read_all(store.fetch(desc), desc), desc.media_type)
+    if node.descriptor.digest == desc.digest:
+        return node
+    # By another algorithm; it stays what it is called.
+    return replace(node, descriptor=replace(node.descriptor, digest=desc.digest))
 
 
 def walk(store: ReadableStore, root: Descriptor) -> Iterator[Manifest | Index]:

@@ -11,6 +11,7 @@ import io
 import urllib.parse
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, BinaryIO, Final
 
@@ -44,6 +45,10 @@ if TYPE_CHECKING:
 SCHEME: Final = "hf:"
 DEFAULT_REVISION: Final = "main"
 
+POLICY: Final = replace(DEFAULT, cap=300.0, total=900.0)
+"""As elsewhere, but what is over the hub's limits waits until they are lifted, in five minutes at
+most. A model of thousands of files reaches them: https://huggingface.co/docs/hub/rate-limits"""
+
 MAX_INLINE: Final = 16 * 1024 * 1024
 """Bytes of a file in git itself that are read at once; the hub takes none above ten megabytes."""
 
@@ -71,11 +76,7 @@ class HubSession(Session):
             InputError: no address, or one that a token must not be sent to.
             NotAllowedError: there is to be a token, and it can't be had.
         """
-        parts = urllib.parse.urlsplit(address)
-        if parts.scheme not in {"http", "https"} or not parts.hostname or parts.username:
-            raise InputError(
-                f"not a hub's address: {_bare(address)!r:.120} (expected https://HOST)"
-            )
+        parts = _split(address)
         self._token = _hub.token()
         plain = parts.scheme == "http"
         if plain and self._token and not (is_loopback(parts.netloc) or access.plain_http):
@@ -91,7 +92,7 @@ class HubSession(Session):
             wait=access.wait,
             report=access.report,
             credential=lambda _: None,
-            policy=access.policy or DEFAULT,
+            policy=access.policy or POLICY,
         )
         self.address = f"{self.origin}{parts.path}".rstrip("/")
 
@@ -360,6 +361,17 @@ def _rate_limit(response: Response) -> str | None:
     return response.headers.get("Retry-After") or seconds
 
 
-def _bare(address: str) -> str:
-    """An address without what may be a password."""
-    return address.rpartition("@")[2]
+def _split(address: str) -> urllib.parse.SplitResult:
+    """The parts of a hub's address.
+
+    Raises:
+        InputError: it is none, or has what may be a password.
+    """
+    try:
+        parts = urllib.parse.urlsplit(address)
+        if parts.scheme in {"http", "https"} and parts.hostname and "@" not in parts.netloc:
+            return parts
+    except ValueError:
+        pass  # it is said below, in our own words
+    shown = address.rpartition("@")[2]
+    raise InputError(f"not a hub's address: {shown!r:.120} (expected https://HOST)")

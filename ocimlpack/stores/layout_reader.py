@@ -116,11 +116,16 @@ class LayoutReader(ABC):
 
     def referrers(self, desc: Descriptor) -> list[Descriptor]:
         """Manifests in the index whose subject this is."""
+        return [found for subject, found in self._referring() if subject == desc.digest]
+
+    def _referring(self) -> list[tuple[Digest, Descriptor]]:
+        """Every manifest in the index that has a subject, behind that one's digest."""
         found = []
         for entry in self.entries():
             node = read_manifest(self, entry.desc)
-            if node.subject and node.subject.digest == desc.digest:
-                found.append(Descriptor.from_json(entry_json(entry.desc, node)))
+            if node.subject:
+                referrer = Descriptor.from_json(entry_json(entry.desc, node))
+                found.append((node.subject.digest, referrer))
         return found
 
     def entries(self) -> list[Entry]:

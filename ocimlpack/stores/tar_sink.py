@@ -23,11 +23,7 @@ from ocimlpack.stores.verify import chunks, read_all
 
 
 class TarSink:
-    """A `Sink` for one thread at a time.
-
-    Attributes:
-        size: bytes that were written.
-    """
+    """A `Sink` for one thread at a time."""
 
     def __init__(self, stream: BinaryIO) -> None:
         """Begin the archive.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 import os
@@ -29,6 +30,7 @@ from ocimlpack.spec.descriptor import Descriptor
 from ocimlpack.spec.digest import Digest
 from ocimlpack.spec.mediatypes import IMAGE_NAME, REF_NAME
 from ocimlpack.stores import open as stores
+from ocimlpack.stores.archive import ArchiveReader
 from ocimlpack.stores.graph import read_manifest
 from tests.app.conftest import FILES
 from tests.app.test_moving import add_referrer, store_of
@@ -273,6 +275,11 @@ def test_a_destination_that_holds_no_artifacts_is_refused(saved: Path, destinati
         ocimlpack.load(saved, destination)
 
 
+def test_a_layout_with_a_tag_is_no_place_for_several(saved: Path) -> None:
+    with pytest.raises(InputError, match="names one artifact"):
+        ocimlpack.load(saved, "oci:x:1.0")
+
+
 def test_nothing_and_nowhere(saved: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="nothing to save"):
         ocimlpack.save([], tmp_path / "x.tar")
@@ -320,6 +327,58 @@ def test_pipes_and_devices_are_written_to_and_not_replaced(saved: Path, tmp_path
     with pytest.raises(UnavailableError):
         ocimlpack.save(["team/tiny:1.0"], full)
     assert full.is_symlink()
+
+
+def test_a_link_to_a_file_stays_and_the_file_is_replaced(saved: Path, tmp_path: Path) -> None:
+    # As /dev/stdout is one, wherever that leads.
+    target, link = tmp_path / "target.tar", tmp_path / "link.tar"
+    target.write_bytes(b"before")
+    link.symlink_to(target.name)
+    ocimlpack.save(["team/tiny:1.0", "team/tiny:2.0"], link)
+    assert link.is_symlink()
+    assert target.read_bytes() == saved.read_bytes()
+
+
+def test_what_can_not_be_read_from_is_said_to_be_that(tmp_path: Path) -> None:
+    class Broken(io.RawIOBase):
+        def readable(self) -> bool:
+            return True
+
+        def readinto(self, _: Any) -> int:
+            raise IsADirectoryError(21, "Is a directory")
+
+    with pytest.raises(InputError, match="can't read the archive that was piped in: Is a dir"):
+        ocimlpack.load(Broken())  # type: ignore[arg-type]
+
+
+def test_an_artifact_of_another_algorithm_is_saved(
+    model: Path, layout: str, tmp_path: Path
+) -> None:
+    ocimlpack.pack(model, f"{layout}:1")
+    path = store_of(layout).path
+    index = json.loads((path / "index.json").read_bytes())
+    (entry,) = index["manifests"]
+    raw = (path / "blobs/sha256" / entry["digest"].removeprefix("sha256:")).read_bytes()
+    entry["digest"] = str(Digest("sha512", hashlib.sha512(raw).hexdigest()))
+    (path / "blobs/sha512").mkdir()
+    (path / "blobs/sha512" / entry["digest"].removeprefix("sha512:")).write_bytes(raw)
+    (path / "index.json").write_text(json.dumps(index))
+    assert ocimlpack.copy(f"{layout}:1", f"oci:{tmp_path}/c:1").digest == entry["digest"]
+    assert store_of(f"oci:{tmp_path}/c").resolve("1").digest.algorithm == "sha512"
+    ocimlpack.save([f"{layout}:1"], tmp_path / "x.tar")
+    assert index_of(tmp_path / "x.tar")[0]["digest"] == entry["digest"]
+    assert ocimlpack.verify(f"oci-archive:{tmp_path}/x.tar:1")
+    (loaded,) = ocimlpack.load(tmp_path / "x.tar", f"oci:{tmp_path}/l").artifacts
+    assert loaded.digest == entry["digest"]
+
+
+def test_a_repository_within_another_one_gets_its_layout(model: Path, tmp_path: Path) -> None:
+    for name in ("a/b:1", "a:1"):
+        ocimlpack.pack(model, name)
+    ocimlpack.save(["a:1", "a/b:1"], tmp_path / "x.tar")
+    ocimlpack.load(tmp_path / "x.tar", f"oci:{tmp_path}/l")
+    assert ocimlpack.tags(f"oci:{tmp_path}/l/a") == ("1",)
+    assert ocimlpack.tags(f"oci:{tmp_path}/l/a/b") == ("1",)
 
 
 def test_what_is_piped_in_is_called_that(tmp_path: Path) -> None:
@@ -489,11 +548,85 @@ def test_a_header_without_end_is_not_read(tmp_path: Path) -> None:
         ocimlpack.load(path)
 
 
+def pax(text: bytes) -> bytes:
+    """A header that says something of the next member."""
+    line = next(line for size in range(999) if len(line := b"%d %s\n" % (size, text)) == size)
+    block = line + bytes(-len(line) % 512)
+    return member("x", tarfile.XHDTYPE, size=len(line)).tobuf(tarfile.GNU_FORMAT) + block
+
+
+def sized(size: int) -> bytes:
+    """The header of a member, its size in the form for large ones."""
+    raw = bytearray(member("x").tobuf(tarfile.GNU_FORMAT))
+    raw[124:136] = (b"\xff" if size < 0 else b"\x80") + (size % 256**11).to_bytes(11, "big")
+    raw[148:156] = b" " * 8
+    raw[148:156] = b"%06o\0 " % sum(raw)
+    return bytes(raw)
+
+
+LINK = member("x", tarfile.GNUTYPE_LONGNAME, size=1).tobuf(tarfile.GNU_FORMAT) + bytes(512)
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        LINK * 3000,
+        pax(b"a=b") * 3000,
+        sized(2**80),
+        sized(-(2**80)),
+        sized(-1024),
+        pax(b"GNU.sparse.map=a,b"),
+        pax(b"GNU.sparse.size=a"),
+    ],
+    ids=["links", "chain", "large", "below zero", "back", "map", "size"],
+)
+def test_headers_that_python_stumbles_over_are_refused(tmp_path: Path, raw: bytes) -> None:
+    path = tmp_path / "bad.tar"
+    path.write_bytes(raw + member("y").tobuf(tarfile.GNU_FORMAT) + bytes(1024))
+    with pytest.raises(InvalidContentError, match="is no tar archive that can be read"):
+        ocimlpack.load(path)
+
+
+@pytest.mark.parametrize(
+    ("marker", "error"),
+    [
+        (b'{"imageLayoutVersion":"2.0.0"}', UnsupportedError),
+        (b"{}", UnsupportedError),
+        (b"garbage", InvalidContentError),
+        (b" " * 5000, InvalidContentError),
+    ],
+)
+def test_a_layout_of_another_version_is_refused(
+    saved: Path, tmp_path: Path, marker: bytes, error: type[OcimlpackError]
+) -> None:
+    path = forged(saved, lambda content: content.update({"oci-layout": marker}))
+    with pytest.raises(error):
+        ocimlpack.load(path, f"oci:{tmp_path}/l")
+    with pytest.raises(error):
+        ocimlpack.pack(tmp_path / "tiny", f"oci-archive:{path}:3")
+
+
 def test_a_compressed_archive_says_what_to_do(tmp_path: Path) -> None:
     path = tmp_path / "x.tar.gz"
     path.write_bytes(b"\x1f\x8b" + bytes(600))
     with pytest.raises(UnsupportedError, match="is compressed"):
         ocimlpack.load(path)
+
+
+def test_of_many_models_each_manifest_is_looked_at_once_for_what_it_refers_to(
+    saved: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looked: list[Digest] = []
+
+    def look(store: Any, desc: Descriptor) -> Any:
+        looked.append(desc.digest)
+        return read_manifest(store, desc)
+
+    monkeypatch.setattr("ocimlpack.stores.layout_reader.read_manifest", look)
+    reader = ArchiveReader(saved)
+    found = [reader.referrers(each.desc) for each in reader.entries()]
+    assert sum(map(len, found)) == 2
+    assert len(looked) == len(set(looked)) == len(reader.entries())
 
 
 def test_loading_is_written_down(saved: Path, scripted: ScriptedRegistry) -> None:

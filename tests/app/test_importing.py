@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -21,12 +22,15 @@ from ocimlpack.errors import (
     NotFoundError,
     OcimlpackError,
     UnavailableError,
+    UnreachableError,
     UnsupportedError,
 )
+from ocimlpack.model.options import Form
 from ocimlpack.model.pack import Options, pack
 from ocimlpack.progress import Event, Retried, Warned
 from ocimlpack.spec.digest import Digest
 from ocimlpack.stores import hub as hub_store
+from ocimlpack.stores.hub import POLICY
 from tests.app.test_image_base import put
 from tests.model.weights import model, safetensors, write
 from tests.scripted.fixtures import QUICK
@@ -47,7 +51,7 @@ def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
     server = Hub()
     server.add(NAME, {**model(), "big.safetensors": BIG, ".gitattributes": "*.bin filter=lfs\n"})
     monkeypatch.setenv("HF_ENDPOINT", server.url)
-    monkeypatch.setattr("ocimlpack.stores.hub.DEFAULT", QUICK)
+    monkeypatch.setattr("ocimlpack.stores.hub.POLICY", QUICK)
     with server:
         yield server
 
@@ -228,6 +232,14 @@ def test_a_metadata_file_in_the_repository_is_read(hub: Hub, place: str) -> None
     assert "Kitfile is read in place of a model.yaml" in told(events)
     said = ocimlpack.inspect(done.reference).model
     assert (said["name"], said["revision"]) == ("kit", COMMIT)
+
+
+def test_a_kitignore_in_the_repository_holds_whatever_is_chosen(hub: Hub, place: str) -> None:
+    more = {"Kitfile": "code: [{path: .}]\n", ".kitignore": "secret.json\n", "secret.json": "x"}
+    hub.add("team/kit", {**model(), **more})
+    done = ocimlpack.import_model("hf:team/kit", place, include=["*.json"])
+    assert "config.json" in files_of(done.reference)
+    assert not {".kitignore", "secret.json"} & files_of(done.reference).keys()
 
 
 def test_a_metadata_file_of_ones_own_counts_more(hub: Hub, place: str, tmp_path: Path) -> None:
@@ -443,7 +455,18 @@ def test_what_is_no_name_is_refused(hub: Hub, place: str, source: str, reason: s
     assert hub.requests == []
 
 
-@pytest.mark.parametrize("address", ["hub.example.com", "ftp://x", "https://", "http://u:p@h/"])
+@pytest.mark.parametrize(
+    "address",
+    [
+        "hub.example.com",
+        "ftp://x",
+        "https://",
+        "http://u:p@h/",
+        "https://:u:p@h",
+        "https://[::1",
+        "http://\u2100.example.com",
+    ],
+)
 def test_what_is_no_address_is_refused(hub: Hub, place: str, address: str) -> None:
     with pytest.raises(InputError, match="not a hub's address") as caught:
         ocimlpack.import_model(SOURCE, place, endpoint=address)
@@ -500,10 +523,46 @@ def test_what_passes_is_tried_again(hub: Hub, place: str, path: str, fault: dict
     assert told(events, Retried)
 
 
+@pytest.mark.parametrize("headers", [{"RateLimit": '"api";r=0;t=2'}, {"Retry-After": "2"}])
+def test_the_hub_says_when_to_come_back(
+    hub: Hub, place: str, monkeypatch: pytest.MonkeyPatch, headers: dict[str, str]
+) -> None:
+    waited: list[float] = []
+    monkeypatch.setattr("ocimlpack.retry.time.sleep", waited.append)
+    monkeypatch.setattr("ocimlpack.stores.hub.POLICY", POLICY)
+    hub.fault("GET", "/api/models", status=429, headers=headers)
+    ocimlpack.import_model(SOURCE, place)
+    assert waited == [2.0]
+
+
+def test_a_limit_of_the_hub_is_waited_for_until_it_ends(
+    hub: Hub, place: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waited: list[float] = []
+    monkeypatch.setattr("ocimlpack.retry.time.sleep", waited.append)
+    monkeypatch.setattr("ocimlpack.stores.hub.POLICY", POLICY)
+    headers = {"RateLimit": '"resolvers";r=0;t=299', "RateLimit-Policy": '"fixed window";w=300'}
+    hub.fault("GET", "resolve/.*README", status=429, headers=headers)
+    assert ocimlpack.import_model(SOURCE, place).revision == COMMIT
+    assert waited == [299.0]
+
+
 def test_a_hub_that_keeps_failing_is_given_up(hub: Hub, place: str) -> None:
     hub.fault("GET", "/api/models", status=503, times=None)
     with pytest.raises(UnavailableError, match="keeps failing"):
         ocimlpack.import_model(SOURCE, place)
+
+
+@pytest.mark.parametrize("format", ["modelpack", "image"])
+def test_a_hub_that_fails_on_the_way_is_no_reason_for_the_fallback(
+    hub: Hub, place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, format: Form
+) -> None:
+    monkeypatch.setattr(hub_store, "_MAX_KEPT", 0)
+    hub.fault("GET", "resolve/.*README", nth=5, status=503, times=None)
+    with pytest.raises(UnavailableError) as caught:
+        ocimlpack.import_model(SOURCE, place, format=format, fallback=f"oci:{tmp_path}/other")
+    assert caught.value.side == "source"
+    assert not (tmp_path / "other").exists()
 
 
 def test_a_transfer_that_breaks_goes_on_where_it_was(hub: Hub, place: str) -> None:
@@ -552,6 +611,10 @@ def test_small_files_are_held_against_git(hub: Hub, place: str) -> None:
         b'{"sha256": "x", "size": 3, "pointerSize": 1}}]}' % COMMIT.encode(),
         b'{"id": "a/b", "sha": "%s", "siblings": [{"rfilename": "a", "size": null, "lfs": '
         b'{"sha256": "%s", "size": null, "pointerSize": 1}}]}' % (COMMIT.encode(), b"0" * 64),
+        b'{"id": "a/b", "sha": "%s", "siblings": [{"rfilename": "a", "size": 1, "blobId": 5}]}'
+        % COMMIT.encode(),
+        b'{"id": "a/b", "sha": "%s", "siblings": []}' % (b"a" * 1000),
+        b'{"id": "a/b", "sha": "%s", "siblings": []}' % ("\u0661" * 40).encode(),
         b"<html>" * 10,
     ],
 )
@@ -560,6 +623,48 @@ def test_an_answer_that_makes_no_sense_is_refused(hub: Hub, place: str, body: by
     with pytest.raises(OcimlpackError) as caught:
         ocimlpack.import_model(SOURCE, place)
     assert caught.value.exit_code == 5
+
+
+@pytest.mark.parametrize(
+    "location", ["http://[::1", "file:///etc/passwd", "http://127.0.0.3\\@{0}/x"]
+)
+def test_redirects_to_what_is_no_address_are_not_followed(
+    hub: Hub, place: str, location: str, logged_in: str
+) -> None:
+    # The last one leads to one host by some readers of addresses, to another one by others.
+    where = location.format(hub.url.removeprefix("http://"))
+    hub.fault("GET", "/api/models", status=307, headers={"Location": where})
+    with pytest.raises(UnreachableError, match="gave an unusable Location for hf:team/tiny"):
+        ocimlpack.import_model(SOURCE, place)
+    assert len(hub.requests) == 1
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"cardData": {"ignore_metadata_errors": True}},
+        {"lastModified": "a while ago"},
+        {"safetensors": 5},
+        {"self": 1},
+    ],
+)
+def test_what_the_hub_says_beside_the_files_does_not_matter(
+    hub: Hub, place: str, more: dict[str, Any]
+) -> None:
+    size = len(hub.models[NAME].files["config.json"])
+    listing = {"id": NAME, "sha": COMMIT, "siblings": [{"rfilename": "config.json", "size": size}]}
+    hub.fault("GET", "/api/models", status=200, body=json.dumps({**listing, **more}).encode())
+    assert files_of(ocimlpack.import_model(SOURCE, place).reference) == {
+        "config.json": "weight.config"
+    }
+
+
+def test_a_name_without_end_is_refused_at_once(hub: Hub, place: str) -> None:
+    hub.add("team/deep", {**model(), "a/" * 20_000 + "x": "x"})
+    began = time.process_time()
+    with pytest.raises(InputError, match=r"unsafe file name .*bytes, more than"):
+        ocimlpack.import_model("hf:team/deep", place)
+    assert time.process_time() - began < 5
 
 
 def test_a_destination_with_another_digest_is_a_conflict(hub: Hub, place: str) -> None:

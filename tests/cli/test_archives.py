@@ -67,6 +67,16 @@ def test_load_prints_a_line_for_each(app: App, run: Run) -> None:
     assert app.calls[-1].args == ("x.tar", None)
 
 
+@pytest.mark.parametrize(
+    ("reason", "said"), [("it is down", "it is only in"), (None, "it is also in")]
+)
+def test_load_says_what_went_to_a_fallback(
+    app: App, run: Run, reason: str | None, said: str
+) -> None:
+    app.answers["load"] = Loaded("x.tar", (transferred(fallback="oci:/f", reason=reason),))
+    assert f"{said} the fallback: oci:/f\n" in run("load", "x.tar").stderr
+
+
 def test_load_reads_standard_input(app: App, run: Run) -> None:
     app.answers["load"] = Loaded("-", (transferred(dry_run=True),))
     ran = run("load", "-", "--dry-run")

@@ -512,7 +512,15 @@ def test_a_card_names_a_library_and_a_task() -> None:
     assert card.read_taxonomy("# Tiny") == (None, None)
 
 
-@pytest.mark.parametrize("text", ["---\nlicense: [mit\n---\n", "---\n" + "[" * 5000 + "\n---\n"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "---\nlicense: [mit\n---\n",
+        "---\n" + "[" * 5000 + "\n---\n",
+        '---\nlicense: "\\UFFFFFFFF"\n---\n',
+        '---\nlicense: "\\U00110000"\n---\n',
+    ],
+)
 def test_front_matter_that_is_not_yaml_is_refused(text: str) -> None:
     with pytest.raises(InvalidContentError, match="front matter is not YAML"):
         card.read_card(text)

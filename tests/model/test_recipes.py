@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import random
+import time
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,9 @@ import pytest
 from ocimlpack.errors import InputError
 from ocimlpack.model import metadata
 from ocimlpack.model.pack import Options, Packed, pack
+from ocimlpack.model.recipe import choose
+from ocimlpack.model.source import Seen, SourceBlob
+from ocimlpack.model.tree import Entry
 from tests.model.weights import model, safetensors, write
 
 KITFILE = """\
@@ -164,6 +169,49 @@ code: [{path: .}]
 
 
 @pytest.mark.parametrize(
+    "how", [Options(exclude=(".kitignore",)), Options(include=("*.json",)), Options()]
+)
+def test_a_kitignore_holds_whatever_else_is_left_out(tmp_path: Path, how: Options) -> None:
+    more = {".kitignore": "secret.json\n", "secret.json": "x"}
+    write(tmp_path, {"Kitfile": "code: [{path: .}]\n", "settings.json": "{}", **more})
+    assert set(files(pack(tmp_path, how))) == {"settings.json"}
+
+
+def test_a_kitignore_that_is_too_large_is_refused_and_not_cut(tmp_path: Path) -> None:
+    rules = "# a comment\n" * 100_000 + "secret.json\n"
+    write(tmp_path, {"Kitfile": "code: [{path: .}]\n", ".kitignore": rules, "secret.json": "x"})
+    with pytest.raises(InputError, match=r"\.kitignore is larger than"):
+        pack(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [("Kitfile", "docs: [{path: e\u0301.md}]\n"), ("Modelfile", "DOC e\u0301.md\n")],
+)
+@pytest.mark.parametrize("spelt", ["\u00e9", "e\u0301"])
+def test_paths_are_those_of_the_model_however_they_are_spelt(
+    tmp_path: Path, name: str, text: str, spelt: str
+) -> None:
+    more = {".kitignore": "e\u0301.txt\n"} if name == "Kitfile" else {}
+    write(tmp_path, {name: text, f"{spelt}.md": "x", f"{spelt}.txt": "x", **more})
+    packed = pack(tmp_path)
+    assert files(packed) == {"\u00e9.md": "doc"}
+    assert any("\u00e9.txt" in each for each in packed.warnings) == (name == "Modelfile")
+
+
+def test_very_many_paths_take_no_longer_than_their_files(tmp_path: Path) -> None:
+    many = [f"{number}.md" for number in range(5_000)]
+    (tmp_path / "Kitfile").write_text("docs:\n" + "".join(f"- path: {each}\n" for each in many))
+    recipe = metadata.read(tmp_path / "Kitfile").recipe
+    assert recipe is not None
+    entry = Entry("x", SourceBlob(tmp_path / "Kitfile", Seen.of((tmp_path / "Kitfile").stat())))
+    began = time.process_time()
+    chosen = choose(recipe, [replace(entry, path=each) for each in many], filtered=False)
+    assert len(chosen.entries) == len(many)
+    assert time.process_time() - began < 1
+
+
+@pytest.mark.parametrize(
     ("text", "line", "reason"),
     [
         ("modle: {}\n", 1, "'modle' is not known"),
@@ -192,6 +240,16 @@ def test_a_kitfile_that_is_no_yaml_says_how_to_go_on(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="Kitfile is not YAML: line 2") as caught:
         kit(tmp_path, "a: [\n")
     assert "--file /dev/null packs it" in str(caught.value.hint)
+
+
+@pytest.mark.parametrize("name", ["Kitfile", "model.yaml"])
+@pytest.mark.parametrize(
+    "text",
+    ['name: "\\UFFFFFFFF"\n', 'name: "\\U00110000"\n', f"%YAML {'1' * 5000}.1\n---\na: b\n"],
+)
+def test_numbers_that_yamls_reader_stumbles_over_are_no_yaml(name: str, text: str) -> None:
+    with pytest.raises(InputError, match="is not YAML: "):
+        metadata.parse(Path(name), text.encode())
 
 
 def test_a_model_that_is_in_another_modelkit_is_said(tmp_path: Path) -> None:
