@@ -142,8 +142,8 @@ def choose(recipe: Recipe, entries: Sequence[Entry], *, filtered: bool) -> Chose
         if kind := _agreed(entry.path, closest):
             kinds[entry.path] = kind
     notes = _missing((pick for pick in recipe.picks if pick not in used), filtered)
-    left = [entry.path for entry in entries if entry.path not in {each.path for each in picked}]
-    if left:
+    taken = {entry.path for entry in picked}
+    if left := [entry.path for entry in entries if entry.path not in taken]:
         notes.append(f"{recipe.name} does not name {_listed(left)}: not packed")
     return Chosen(tuple(picked), kinds, tuple(notes))
 
