@@ -61,26 +61,34 @@ def test_an_import_that_is_killed_goes_on_where_it_was(
         command = [*COMMAND, "import", SOURCE, f"{repository}:1.0", "-j", "2"]
         with subprocess.Popen(command, stdout=log, stderr=log) as process:
             deadline = time.monotonic() + 60
-            while hub.cdn.sent < SHOWN:
+            # What was sent lies in buffers for a while; only what has arrived is gone on with.
+            while hub.cdn.sent < SHOWN or arrived(distribution3) < SHOWN // 3:
                 assert process.poll() is None, (tmp_path / "log").read_text()
                 assert time.monotonic() < deadline, "it brings nothing"
                 time.sleep(0.005)
             process.kill()
     assert slow.hits == 1
     hub.cdn.hang_up()
-    before = hub.cdn.sent
     assert run("tags", repository, expect=3).stdout == ""
     hub.cdn.forget()
     done = run("import", SOURCE, f"{repository}:1.0", "--json").json
-    last = hub.cdn.requests[-1].header("range")
-    assert last.startswith("bytes=")
-    assert int(last.removeprefix("bytes=").removesuffix("-")) > MIB
-    assert hub.cdn.sent < SIZE * MIB + MIB - before // 2
+    # The weights; a small file may have been left over as well, and be asked for before or after.
+    asked = [request.header("range") for request in hub.cdn.requests]
+    (rest,) = [each for each in asked if each.endswith("-")]
+    there = int(rest.removeprefix("bytes=").removesuffix("-"))
+    assert there > MIB
+    assert hub.cdn.sent < SIZE * MIB - there + MIB
     assert run("inspect", f"{repository}:1.0", "--json").json["digest"] == done["digest"]
     pulled = run("pull", f"{repository}:1.0", "-o", tmp_path / "out")
     assert pulled.stdout.strip() == str(tmp_path / "out")
     content = (tmp_path / "out/model.safetensors").read_bytes()
     assert content == hub.models["team/tiny"].files["model.safetensors"]
+
+
+def arrived(registry: Registry) -> int:
+    """Bytes of unfinished uploads that the registry has on disk."""
+    assert registry.storage
+    return sum(each.stat().st_size for each in registry.storage.rglob("_uploads/*/data"))
 
 
 def test_an_import_goes_to_a_bucket(hub: Hub, s3: S3Server) -> None:
