@@ -62,7 +62,7 @@ def test_an_import_that_is_killed_goes_on_where_it_was(
         with subprocess.Popen(command, stdout=log, stderr=log) as process:
             deadline = time.monotonic() + 60
             # What was sent lies in buffers for a while; only what has arrived is gone on with.
-            while hub.cdn.sent < SHOWN or arrived(distribution3) < SHOWN // 3:
+            while hub.cdn.sent < SHOWN or arrived(distribution3, repository) < SHOWN // 3:
                 assert process.poll() is None, (tmp_path / "log").read_text()
                 assert time.monotonic() < deadline, "it brings nothing"
                 time.sleep(0.005)
@@ -85,10 +85,12 @@ def test_an_import_that_is_killed_goes_on_where_it_was(
     assert content == hub.models["team/tiny"].files["model.safetensors"]
 
 
-def arrived(registry: Registry) -> int:
-    """Bytes of unfinished uploads that the registry has on disk."""
+def arrived(registry: Registry, repository: str) -> int:
+    """Bytes of a repository's unfinished uploads that the registry has on disk."""
     assert registry.storage
-    return sum(each.stat().st_size for each in registry.storage.rglob("_uploads/*/data"))
+    name = repository.removeprefix(f"{registry.host}/")
+    uploads = registry.storage / "docker/registry/v2/repositories" / name / "_uploads"
+    return sum(each.stat().st_size for each in uploads.glob("*/data"))
 
 
 def test_an_import_goes_to_a_bucket(hub: Hub, s3: S3Server) -> None:
