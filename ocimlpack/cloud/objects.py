@@ -193,7 +193,7 @@ class OciObjects:
         return str(done.data.upload_id)
 
     def put_part(
-        self, key: str, upload: str, number: int, content: bytes | bytearray, sha256: bytes
+        self, key: str, upload: str, number: int, content: bytes | memoryview, sha256: bytes
     ) -> Piece:
         """Bring a part, whose SHA-256 the service compares."""
         with self._asking(key, GoneError):

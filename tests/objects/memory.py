@@ -220,7 +220,7 @@ class MemoryObjects:
         return self._do("begin", key, work)
 
     def put_part(
-        self, key: str, upload: str, number: int, content: bytes | bytearray, sha256: bytes
+        self, key: str, upload: str, number: int, content: bytes | memoryview, sha256: bytes
     ) -> Piece:
         def work() -> Piece:
             self._upload(key, upload).pieces[number] = bytes(content)

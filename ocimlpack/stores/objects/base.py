@@ -186,7 +186,7 @@ class Objects(Protocol):
         ...
 
     def put_part(
-        self, key: str, upload: str, number: int, content: bytes | bytearray, sha256: bytes
+        self, key: str, upload: str, number: int, content: bytes | memoryview, sha256: bytes
     ) -> Piece:
         """Bring a part. One that is there under that number is replaced.
 

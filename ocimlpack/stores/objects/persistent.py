@@ -150,7 +150,7 @@ class PersistentObjects:
         return self._again(lambda: self._once.begin(key, label))
 
     def put_part(
-        self, key: str, upload: str, number: int, content: bytes | bytearray, sha256: bytes
+        self, key: str, upload: str, number: int, content: bytes | memoryview, sha256: bytes
     ) -> Piece:
         """Bring a part."""
         return self._again(lambda: self._once.put_part(key, upload, number, content, sha256))

@@ -178,7 +178,7 @@ class S3Objects:
         return self._uploads.begin(key, label)
 
     def put_part(
-        self, key: str, upload: str, number: int, content: bytes | bytearray, sha256: bytes
+        self, key: str, upload: str, number: int, content: bytes | memoryview, sha256: bytes
     ) -> Piece:
         """Bring a part."""
         return self._uploads.put_part(key, upload, number, content, sha256)

@@ -80,7 +80,7 @@ class S3Uploads:
         return upload
 
     def put_part(
-        self, key: str, upload: str, number: int, content: bytes | bytearray, sha256: bytes
+        self, key: str, upload: str, number: int, content: bytes | memoryview, sha256: bytes
     ) -> Piece:
         """Bring a part, whose digest the service compares."""
         if self._checksums:
@@ -97,7 +97,7 @@ class S3Uploads:
         key: str,
         upload: str,
         number: int,
-        content: bytes | bytearray,
+        content: bytes | memoryview,
         sha256: bytes,
         *,
         checksum: bool,
@@ -262,7 +262,7 @@ class S3Uploads:
         ).error()
 
 
-def _body(content: bytes | bytearray) -> Body:
+def _body(content: bytes | memoryview) -> Body:
     @contextmanager
     def body() -> Iterator[Pieces]:
         view = memoryview(content)
