@@ -184,10 +184,8 @@ class _Sender(HTTPConnection):
             self.connect()
         if isinstance(data, FileSlice):
             sockets.send_file(self.sock, data)
-        elif isinstance(data, bytes | bytearray | memoryview):
+        else:  # bytes, which the library makes of all other bodies
             sockets.send_bytes(self.sock, data)
-        else:
-            super().send(data)
 
 
 class _TlsSender(_Sender, HTTPSConnection):

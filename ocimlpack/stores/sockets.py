@@ -27,8 +27,6 @@ _CLOSED: Final = getattr(select, "POLLRDHUP", 0)  # known to Linux; elsewhere ti
 class _Connection(Protocol):
     """What is sent through: a socket, or what encrypts on top of one."""
 
-    def fileno(self) -> int: ...
-    def send(self, data: memoryview, /) -> int: ...
     def sendall(self, data: bytes | memoryview, /) -> None: ...
     def settimeout(self, seconds: float | None, /) -> None: ...
 
@@ -46,8 +44,8 @@ def send_bytes(connection: _Connection, content: bytes | bytearray | memoryview)
         OSError: the connection broke.
     """
     view = memoryview(content).cast("B")
-    connection.settimeout(SECONDS)
     if not isinstance(connection, socket.socket):  # encrypted within what is encrypted already
+        connection.settimeout(SECONDS)
         connection.sendall(view)
         return
     _send(connection, len(view), lambda done: connection.send(view[done:]))
@@ -93,7 +91,6 @@ def _send_unread(connection: socket.socket, piece: FileSlice) -> None:
             raise _cut_short(piece)
         return sent
 
-    connection.settimeout(SECONDS)
     _send(connection, piece.length, step)
 
 
