@@ -14,6 +14,7 @@ from ocimlpack.errors import (
     IntegrityError,
     InvalidContentError,
     NotAllowedError,
+    UnavailableError,
     UnsupportedError,
 )
 from ocimlpack.spec import manifest as manifests
@@ -51,6 +52,8 @@ _CONVINCING: Final = 32
 """So many absent ones in a row are taken for a sign that the next are absent too."""
 _SAMPLE: Final = 16
 """Of so many, one is asked for all the same."""
+_DOUBTS: Final = 2
+"""How often a refusal of a manifest's digest is doubted: see `RegistryStore._put_manifest`."""
 _NEXT: Final = re.compile(r'<([^>]*)>\s*;(?:[^,]*;)?\s*rel="?next"?', re.IGNORECASE)
 
 
@@ -305,6 +308,24 @@ class RegistryStore:
         return f"{self.repository}{'@' if ':' in name else ':'}{name}"
 
     def _put_manifest(self, name: str, media_type: str, raw: bytes) -> Response:
+        """Send a manifest; one whose digest is refused is sent again, a few times.
+
+        distribution 2 keeps what a repository has in files that it rewrites in place. Whoever puts
+        a manifest while another pushes the same blob may meet one that is empty at this moment; the
+        answer is DIGEST_INVALID, though all is well. The digest is of these very bytes, so nothing
+        can be wrong that stays so, but for bytes that were changed on the way.
+        """
+        tries = self.session.tries()
+        for _ in range(_DOUBTS):
+            try:
+                return self._send_manifest(name, media_type, raw)
+            except IntegrityError as error:
+                if error.status is None:
+                    raise
+                tries.pause(UnavailableError(error.message, status=error.status))
+        return self._send_manifest(name, media_type, raw)
+
+    def _send_manifest(self, name: str, media_type: str, raw: bytes) -> Response:
         response = self.session.request(
             "PUT",
             f"{self._base}/manifests/{name}",

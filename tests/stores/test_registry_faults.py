@@ -49,6 +49,9 @@ PULL = {
     "get a blob": ("GET", "/blobs/"),
 }
 STEPS = {**{f"push: {key}": each for key, each in PUSH.items()}, **PULL}
+OTHER_DIGEST = json.dumps(
+    {"errors": [{"code": "DIGEST_INVALID", "message": "provided digest did not match"}]}
+).encode()
 EVERY_STEP = pytest.mark.parametrize("step", STEPS)
 
 
@@ -177,11 +180,38 @@ def test_what_is_hopeless_is_tried_once(
 def test_content_that_the_registry_finds_wrong_is_not_sent_again(
     scripted: ScriptedRegistry, store: RegistryStore
 ) -> None:
-    said = {"errors": [{"code": "DIGEST_INVALID", "message": "provided digest did not match"}]}
-    fault = scripted.fault("PUT", times=None, status=400, body=json.dumps(said).encode())
+    fault = scripted.fault("PUT", times=None, status=400, body=OTHER_DIGEST)
     with pytest.raises(IntegrityError):
         put(store, b"weights")
     assert fault.hits == 1
+
+
+@pytest.mark.parametrize("step", ["put the manifest", "set the tag"])
+@pytest.mark.parametrize("times", [1, 2])
+def test_a_manifest_refused_while_another_writes_the_same_is_sent_again(
+    scripted: ScriptedRegistry,
+    store: RegistryStore,
+    artifact: tuple[MemoryStore, Manifest],
+    step: str,
+    times: int,
+) -> None:
+    fault = scripted.fault(*PUSH[step], times=times, status=400, body=OTHER_DIGEST)
+    run(step, store, artifact)
+    assert fault.hits == times
+
+
+@pytest.mark.parametrize("step", ["put the manifest", "set the tag"])
+def test_a_manifest_that_stays_refused_is_given_up_soon(
+    scripted: ScriptedRegistry,
+    store: RegistryStore,
+    artifact: tuple[MemoryStore, Manifest],
+    step: str,
+) -> None:
+    fault = scripted.fault(*PUSH[step], times=None, status=400, body=OTHER_DIGEST)
+    with pytest.raises(IntegrityError) as caught:
+        run(step, store, artifact)
+    assert caught.value.status == 400
+    assert fault.hits == 3
 
 
 # Connections that break
