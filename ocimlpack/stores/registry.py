@@ -308,7 +308,7 @@ class RegistryStore:
         return f"{self.repository}{'@' if ':' in name else ':'}{name}"
 
     def _put_manifest(self, name: str, media_type: str, raw: bytes) -> Response:
-        """Send a manifest; one whose digest is refused is sent again, a few times.
+        """Send a manifest; one whose digest is refused is sent again, twice at most.
 
         distribution 2 keeps what a repository has in files that it rewrites in place. Whoever puts
         a manifest while another pushes the same blob may meet one that is empty at this moment; the
@@ -322,7 +322,12 @@ class RegistryStore:
             except IntegrityError as error:
                 if error.status is None:
                     raise
-                tries.pause(UnavailableError(error.message, status=error.status))
+                try:
+                    tries.pause(UnavailableError(error.message, status=error.status))
+                except UnavailableError:
+                    # A short policy allows fewer tries. It stays what it is: the one kind of
+                    # failure that must never send anybody to a fallback.
+                    raise error from None
         return self._send_manifest(name, media_type, raw)
 
     def _send_manifest(self, name: str, media_type: str, raw: bytes) -> Response:

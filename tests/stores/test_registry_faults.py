@@ -1,11 +1,12 @@
 from __future__ import annotations
 
 import email.utils
-import json
 import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
+from dataclasses import replace
 
 import pytest
 
@@ -30,6 +31,7 @@ from ocimlpack.stores.registry import RegistryStore
 from ocimlpack.stores.verify import check
 from ocimlpack.transfer.copy import copy
 from tests.contract import LARGE, WEIGHT, WatchedBlob, put, put_artifact, take
+from tests.scripted.exchange import refusal
 from tests.scripted.fixtures import QUICK, REPOSITORY, connect
 from tests.scripted.registry import ScriptedRegistry
 
@@ -49,9 +51,7 @@ PULL = {
     "get a blob": ("GET", "/blobs/"),
 }
 STEPS = {**{f"push: {key}": each for key, each in PUSH.items()}, **PULL}
-OTHER_DIGEST = json.dumps(
-    {"errors": [{"code": "DIGEST_INVALID", "message": "provided digest did not match"}]}
-).encode()
+OTHER_DIGEST = refusal(400, "DIGEST_INVALID", "provided digest did not match").body
 EVERY_STEP = pytest.mark.parametrize("step", STEPS)
 
 
@@ -201,17 +201,23 @@ def test_a_manifest_refused_while_another_writes_the_same_is_sent_again(
 
 
 @pytest.mark.parametrize("step", ["put the manifest", "set the tag"])
+@pytest.mark.parametrize(("attempts", "hits"), [(1, 1), (2, 2), (3, 3), (6, 3)])
 def test_a_manifest_that_stays_refused_is_given_up_soon(
     scripted: ScriptedRegistry,
-    store: RegistryStore,
     artifact: tuple[MemoryStore, Manifest],
     step: str,
+    attempts: int,
+    hits: int,
 ) -> None:
     fault = scripted.fault(*PUSH[step], times=None, status=400, body=OTHER_DIGEST)
-    with pytest.raises(IntegrityError) as caught:
+    session = connect(scripted, policy=replace(QUICK, attempts=attempts))
+    with (
+        closing(RegistryStore(session, REPOSITORY)) as store,
+        pytest.raises(IntegrityError) as caught,
+    ):
         run(step, store, artifact)
     assert caught.value.status == 400
-    assert fault.hits == 3
+    assert fault.hits == hits
 
 
 # Connections that break
